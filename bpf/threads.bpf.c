@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * threads: which threads are away from their process's home network namespace
+ * and who was cloned there. The maps are in threads_home.h, what the stranded do
+ * in threads_calls.h; here is what happens to threads, and last the ways in, of
+ * which pkg/probe chooses one for each thing to see.
+ */
+#include "threads_home.h"
+#include "threads_calls.h"
+
+/* A thread changes namespace: setns(2) or unshare(2); `to` is NULL when it exits. */
+static __always_inline int switched(void *ctx, struct task_struct *task, struct nsproxy *to)
+{
+	struct net *old_net = netns_of(task);
+	struct net *new_net = to ? BPF_CORE_READ(to, net_ns) : NULL;
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+	__u32 tid = BPF_CORE_READ(task, pid);
+	struct netns_id old, new;
+	struct home *home;
+	struct away *was;
+	bool going_home, quiet;
+	__u32 clones = 0, threads;
+
+	if (!old_net || !new_net || old_net == new_net || tgid == self_tgid)
+		return 0;
+	home = home_of(task, tgid);
+	if (!home)
+		return 0;
+	read_netns(&old, old_net);
+	read_netns(&new, new_net);
+	going_home = same_netns(&home->netns, &new);
+	threads = BPF_CORE_READ(task, signal, nr_threads);
+	/* `ip netns exec` and its kind: alone, and gone with exec */
+	quiet = threads == 1 && !home->named;
+
+	was = bpf_map_lookup_elem(&away, &tid);
+	if (was) {
+		clones = was->clones;
+		quiet = quiet && !clones && !was->left_behind;
+	}
+	if (going_home) {
+		forget_away(tid);
+	} else if (was) {
+		was->netns = new; /* from one strange place to another: the window goes on */
+	} else {
+		struct away a = {
+			.netns = new,
+			.since = bpf_ktime_get_ns(),
+			.tgid = tgid,
+			.left_alone = threads == 1,
+		};
+
+		note_away(tid, &a);
+	}
+	if (quiet)
+		return 0;
+
+	struct netns_switch_record *r = record_begin(netns_switch_record, RECORD_NETNS_SWITCH);
+
+	if (!r)
+		return 0;
+	read_thread(&r->thread, task);
+	r->home = home->netns;
+	r->from = old;
+	r->to = new;
+	r->nr_threads = threads;
+	r->clones = clones;
+	if (going_home)
+		no_stacks(&r->stacks);
+	else
+		take_stacks(ctx, &r->stacks);
+	record_end(r);
+	return 0;
+}
+
+static __always_inline void announce(struct task_struct *leader, __u32 type, struct home *home)
+{
+	struct process_record *r = record_begin(process_record, type);
+
+	if (!r)
+		return;
+	read_thread(&r->leader, leader);
+	r->netns = home->netns;
+	r->nr_threads = BPF_CORE_READ(leader, signal, nr_threads);
+	r->named = home->named;
+	record_end(r);
+}
+
+/* A process was forked: named if its parent is and the user asked for children. */
+static __always_inline void forked(struct task_struct *child)
+{
+	__u32 parent = bpf_get_current_pid_tgid() >> 32;
+	struct home *h;
+
+	if (!follow || !home_count)
+		return;
+	h = bpf_map_lookup_elem(&homes, &parent);
+	if (!h || !h->named)
+		return;
+	h = set_home(BPF_CORE_READ(child, tgid), netns_of(child), true);
+	if (h)
+		announce(child, RECORD_PROCESS_SEEN, h);
+}
+
+/* Runs in the parent; the child has its namespace but has not run yet. */
+static __always_inline int cloned(void *ctx, struct task_struct *child, __u64 flags)
+{
+	struct task_struct *leader, *parent_task;
+	__u32 parent, tgid, tid;
+	struct netns_id here;
+	struct home *home;
+	struct away *p;
+	struct net *net;
+
+	if (!(flags & CLONE_THREAD)) {
+		forked(child);
+		return 0;
+	}
+	leader = BPF_CORE_READ(child, group_leader);
+	if (!away_count && BPF_CORE_READ(child, nsproxy) == BPF_CORE_READ(leader, nsproxy))
+		return 0;
+
+	tgid = BPF_CORE_READ(child, tgid);
+	net = netns_of(child);
+	if (!net || tgid == self_tgid)
+		return 0;
+	parent = (__u32)bpf_get_current_pid_tgid();
+	p = bpf_map_lookup_elem(&away, &parent);
+	if (!p && net == netns_of(leader))
+		return 0;
+	home = home_of(child, tgid);
+	if (!home)
+		return 0;
+	read_netns(&here, net);
+	if (same_netns(&home->netns, &here))
+		return 0;
+
+	struct away a = {
+		.netns = here,
+		.since = bpf_ktime_get_ns(),
+		.tgid = tgid,
+		.left_behind = 1,
+	};
+
+	tid = BPF_CORE_READ(child, pid);
+	note_away(tid, &a);
+
+	struct thread_clone_record *r = record_begin(thread_clone_record, RECORD_THREAD_CLONE);
+
+	if (!r)
+		return 0;
+	parent_task = (struct task_struct *)bpf_get_current_task();
+	read_thread(&r->parent, parent_task);
+	read_thread(&r->child, child);
+	r->home = home->netns;
+	r->away = here;
+	r->left_home = 0;
+	r->left_alone = 0;
+	if (p) {
+		__sync_fetch_and_add(&p->clones, 1);
+		r->left_home = p->since;
+		r->left_alone = p->left_alone;
+	}
+	r->nr_threads = BPF_CORE_READ(child, signal, nr_threads) - 1;
+	take_stacks(ctx, &r->stacks);
+	record_end(r);
+	return 0;
+}
+
+static __always_inline int exited(struct task_struct *task)
+{
+	__u32 tid = BPF_CORE_READ(task, pid);
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+	struct home *home;
+	struct away *a;
+
+	if (!home_count)
+		return 0;
+	home = bpf_map_lookup_elem(&homes, &tgid);
+	if (!home)
+		return 0;
+	a = bpf_map_lookup_elem(&away, &tid);
+	if (a) {
+		bool quiet = !home->named && !a->left_behind && !a->clones && a->left_alone;
+
+		if (!quiet) {
+			struct thread_exit_record *r =
+				record_begin(thread_exit_record, RECORD_THREAD_EXIT);
+
+			if (r) {
+				read_thread(&r->thread, task);
+				r->netns = a->netns;
+				record_end(r);
+			}
+		}
+		forget_away(tid);
+	}
+	/* do_exit() counts the live down before this tracepoint: 0 is the last one */
+	if (BPF_CORE_READ(task, signal, live.counter) == 0) {
+		if (home->named)
+			announce(BPF_CORE_READ(task, group_leader), RECORD_PROCESS_EXIT, home);
+		forget_home(tgid);
+	}
+	return 0;
+}
+
+/* A new program: it lives where it is, and what its old threads did is history. */
+static __always_inline int execed(struct task_struct *task, __u32 old_tid)
+{
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+	bool named = same_comm(task);
+	struct home *home = NULL;
+
+	if (home_count)
+		home = bpf_map_lookup_elem(&homes, &tgid);
+	if (!home && !named)
+		return 0;
+	if (home) {
+		struct away *a = bpf_map_lookup_elem(&away, &old_tid);
+
+		if (home->named || (a && (a->left_behind || a->clones)))
+			announce(task, RECORD_PROCESS_EXEC, home);
+		named = named || home->named;
+		forget_away(old_tid);
+		forget_away(tgid);
+		forget_home(tgid);
+	}
+	if (named) {
+		home = set_home(tgid, netns_of(task), true);
+		if (home)
+			announce(task, RECORD_PROCESS_SEEN, home);
+	}
+	return 0;
+}
+
+/* One task that lived before tracing started. */
+static __always_inline int seen(struct task_struct *task)
+{
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+	__u32 tid = BPF_CORE_READ(task, pid);
+	struct netns_id here;
+	struct home *home;
+	struct net *net;
+	bool is_home;
+
+	if (tgid == self_tgid || BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		return 0;
+	net = netns_of(task);
+	home = bpf_map_lookup_elem(&homes, &tgid);
+	if (!home && same_comm(leader))
+		home = set_home(tgid, netns_of(leader), true);
+	if (tid == tgid && home && home->named) {
+		home = home_of(task, tgid);
+		if (home)
+			announce(task, RECORD_PROCESS_SEEN, home);
+	}
+	if (!net || (!home && net == netns_of(leader)))
+		return 0;
+	home = home_of(task, tgid);
+	if (!home)
+		return 0;
+	read_netns(&here, net);
+	is_home = same_netns(&home->netns, &here);
+	if (is_home)
+		return 0;
+
+	struct away a = {
+		.netns = here,
+		.since = bpf_ktime_get_ns(),
+		.tgid = tgid,
+		.left_behind = 1,
+	};
+
+	note_away(tid, &a);
+	if (netns_of(task) != net) {
+		/* It moved meanwhile, perhaps before our note: it is in a window, not stranded. */
+		forget_away(tid);
+		return 0;
+	}
+	struct thread_seen_record *r = record_begin(thread_seen_record, RECORD_THREAD_SEEN);
+
+	if (!r)
+		return 0;
+	read_thread(&r->thread, task);
+	r->home = home->netns;
+	r->netns = here;
+	r->nr_threads = BPF_CORE_READ(task, signal, nr_threads);
+	r->pad = 0;
+	record_end(r);
+	return 0;
+}
+
+SEC("fentry/switch_task_namespaces")
+int BPF_PROG(switch_fentry, struct task_struct *task, struct nsproxy *to)
+{
+	return switched(ctx, task, to);
+}
+
+SEC("kprobe/switch_task_namespaces")
+int BPF_KPROBE(switch_kprobe, struct task_struct *task, struct nsproxy *to)
+{
+	return switched(ctx, task, to);
+}
+
+SEC("tp_btf/task_newtask")
+int BPF_PROG(clone_tp_btf, struct task_struct *task, __u64 flags)
+{
+	return cloned(ctx, task, flags);
+}
+
+SEC("raw_tp/task_newtask")
+int BPF_PROG(clone_raw_tp, struct task_struct *task, __u64 flags)
+{
+	return cloned(ctx, task, flags);
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(exit_tp_btf, struct task_struct *task)
+{
+	return exited(task);
+}
+
+SEC("raw_tp/sched_process_exit")
+int BPF_PROG(exit_raw_tp, struct task_struct *task)
+{
+	return exited(task);
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(exec_tp_btf, struct task_struct *task, int old_pid)
+{
+	return execed(task, old_pid);
+}
+
+SEC("raw_tp/sched_process_exec")
+int BPF_PROG(exec_raw_tp, struct task_struct *task, int old_pid)
+{
+	return execed(task, old_pid);
+}
+
+SEC("iter/task")
+int scan_iter(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+
+	return task ? seen(task) : 0;
+}

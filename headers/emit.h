@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * How every BPF program of netns-trace hands over a record and counts what it
+ * could not: one ring buffer for all, so that records keep their order, and one
+ * table of losses for each object, so that a verdict knows its own.
+ */
+#ifndef NETNS_TRACE_EMIT_H
+#define NETNS_TRACE_EMIT_H
+
+#include "kernel.h"
+#include "record.h"
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+char LICENSE[] SEC("license") = "GPL";
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20); /* bytes; user space sets what the user asked for */
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOSS_CAUSES);
+	__type(key, __u32);
+	__type(value, __u64);
+} losses SEC(".maps");
+
+/* netns-trace itself, whose own threads and sockets are nobody's bug */
+const volatile __u32 self_tgid;
+
+static __always_inline void count_loss(__u32 cause)
+{
+	__u64 *n = bpf_map_lookup_elem(&losses, &cause);
+
+	if (n)
+		(*n)++;
+}
+
+/* Room for one record in the ring, its header filled in; NULL is counted. */
+#define record_begin(kind, record_type)                                              \
+	({                                                                           \
+		struct kind *r_ = bpf_ringbuf_reserve(&ring, sizeof(*r_), 0);        \
+		if (r_) {                                                            \
+			r_->header.type = (record_type);                             \
+			r_->header.version = RECORD_VERSION;                         \
+			r_->header.size = sizeof(*r_);                               \
+			r_->header.time = bpf_ktime_get_ns();                        \
+		} else {                                                             \
+			count_loss(LOSS_RING_FULL);                                  \
+		}                                                                    \
+		r_;                                                                  \
+	})
+
+#define record_end(r) bpf_ringbuf_submit(r, 0)
+
+static __always_inline void read_netns(struct netns_id *id, struct net *net)
+{
+	struct net___before_5_12 *old = (void *)net;
+
+	id->inum = BPF_CORE_READ(net, ns.inum);
+	id->pad = 0;
+	if (bpf_core_field_exists(old->net_cookie.counter))
+		id->cookie = BPF_CORE_READ(old, net_cookie.counter);
+	else
+		id->cookie = BPF_CORE_READ(net, net_cookie);
+}
+
+/*
+ * The inode number of a namespace is reused after its death, the cookie is not.
+ * One that is 0 (before 5.12, or given by the user) says nothing.
+ */
+static __always_inline bool same_netns(const struct netns_id *a, const struct netns_id *b)
+{
+	if (a->inum != b->inum)
+		return false;
+	return a->cookie == b->cookie || !a->cookie || !b->cookie;
+}
+
+static __always_inline void read_thread(struct thread_id *id, struct task_struct *task)
+{
+	id->tgid = BPF_CORE_READ(task, tgid);
+	id->tid = BPF_CORE_READ(task, pid);
+	id->start = BPF_CORE_READ(task, start_boottime);
+	BPF_CORE_READ_INTO(&id->comm, task, comm);
+}
+
+/*
+ * The stack policy: a stack costs ten times a map update, so it is taken only by
+ * the callers of this function, all of them on paths where a thread leaves its
+ * network namespace; nothing that runs per packet or per reference calls it.
+ */
+static __always_inline void take_stacks(void *ctx, struct stacks *s)
+{
+	s->kernel_bytes = bpf_get_stack(ctx, s->kernel, sizeof(s->kernel), 0);
+	s->user_bytes = bpf_get_stack(ctx, s->user, sizeof(s->user), BPF_F_USER_STACK);
+	if (s->kernel_bytes < 0)
+		count_loss(LOSS_KERNEL_STACK);
+	if (s->user_bytes < 0)
+		count_loss(LOSS_USER_STACK);
+	if (s->kernel_bytes == sizeof(s->kernel) || s->user_bytes == sizeof(s->user))
+		count_loss(LOSS_STACK_CUT);
+}
+
+static __always_inline void no_stacks(struct stacks *s)
+{
+	s->kernel_bytes = 0;
+	s->user_bytes = 0;
+}
+
+#endif

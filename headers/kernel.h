@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The part of the kernel that netns-trace reads, written by hand. A field that
+ * is not here is not read: this file is the whole list. Layouts are not copied
+ * from any one kernel; CO-RE finds each field's place in the running kernel's
+ * BTF, so order and neighbours do not matter here.
+ *
+ * A name with ___suffix is the same kernel type as another release spelled it.
+ */
+#ifndef NETNS_TRACE_KERNEL_H
+#define NETNS_TRACE_KERNEL_H
+
+/* Tells libbpf's bpf_tracing.h that kernel types, not user-space ones, are in scope. */
+#define __VMLINUX_H__
+
+typedef unsigned char __u8;
+typedef signed char __s8;
+typedef unsigned short __u16;
+typedef signed short __s16;
+typedef unsigned int __u32;
+typedef signed int __s32;
+typedef unsigned long long __u64;
+typedef signed long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef _Bool bool;
+#define true 1
+#define false 0
+#define NULL ((void *)0)
+
+enum {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_RINGBUF = 27,
+};
+enum {
+	BPF_ANY = 0,
+	BPF_NOEXIST = 1,
+	BPF_EXIST = 2,
+};
+#define BPF_F_USER_STACK (1ULL << 8)
+
+#define CLONE_THREAD 0x00010000
+#define PF_KTHREAD 0x00200000
+#define TASK_COMM_LEN 16
+#define IFNAMSIZ 16
+
+/* enum in struct net_device; the values have not moved since 2.6. */
+#define NETREG_UNREGISTERING 2
+#define NETREG_UNREGISTERED 3
+
+/* Registers at a kprobe, as include/asm names them. */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long di, si, dx, cx, r8, r9, ax, sp, bp, ip;
+} __attribute__((preserve_access_index));
+#elif defined(__TARGET_ARCH_arm64)
+struct user_pt_regs {
+	__u64 regs[31];
+	__u64 sp;
+	__u64 pc;
+	__u64 pstate;
+} __attribute__((preserve_access_index));
+struct pt_regs {
+	struct user_pt_regs user_regs;
+} __attribute__((preserve_access_index));
+#else
+#error "netns-trace has no register names for this architecture"
+#endif
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct refcount_struct {
+	atomic_t refs;
+} refcount_t;
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+	__u64 net_cookie; /* since 5.12 (3d368ab87cf6) given at birth */
+};
+
+/* before 5.12: an atomic64_t, and 0 until a socket asked for it */
+struct net___before_5_12 {
+	atomic64_t net_cookie;
+};
+
+struct nsproxy {
+	struct net *net_ns;
+};
+
+struct signal_struct {
+	int nr_threads;
+	atomic_t live;
+};
+
+struct task_struct {
+	unsigned int flags;
+	int pid;  /* the thread, in the initial pid namespace */
+	int tgid; /* its process */
+	__u64 start_boottime;
+	struct task_struct *group_leader;
+	struct nsproxy *nsproxy;
+	struct signal_struct *signal;
+	char comm[TASK_COMM_LEN];
+};
+
+struct bpf_iter_meta {
+	__u64 session_id;
+	__u64 seq_num;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+enum netdev_cmd {
+	NETDEV_UNREGISTER = 6,
+};
+
+struct net_device {
+	char name[IFNAMSIZ];
+	int ifindex;
+	__u8 reg_state; /* u8 since 6.8 and in later stable releases; see below */
+	possible_net_t nd_net;
+	int *pcpu_refcnt; /* per-CPU pointer, when CONFIG_PCPU_DEV_REFCNT */
+};
+
+struct net_device___enum_state {
+	enum {
+		NETREG_UNINITIALIZED___old,
+	} reg_state : 8;
+};
+
+struct net_device___one_counter {
+	refcount_t dev_refcnt; /* when not CONFIG_PCPU_DEV_REFCNT, since 5.13 */
+};
+
+struct netdev_notifier_info {
+	struct net_device *dev;
+};
+
+#pragma clang attribute pop
+
+#endif

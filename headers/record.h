@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The wire layout of every record that BPF programs put in the ring buffer.
+ * pkg/record decodes them; a test there holds both spellings against each other
+ * through the BTF of the compiled objects.
+ *
+ * A record type never changes its layout: fields are appended and the version
+ * raised, so that a reader can tell by `size` what a record has.
+ */
+#ifndef NETNS_TRACE_RECORD_H
+#define NETNS_TRACE_RECORD_H
+
+enum record_type {
+	RECORD_NETNS_SWITCH = 1,  /* a thread changed network namespace */
+	RECORD_THREAD_CLONE = 2,  /* a thread was cloned while its parent was away from home */
+	RECORD_THREAD_EXIT = 3,   /* a thread that was away exited */
+	RECORD_THREAD_SEEN = 4,   /* a thread found away when tracing started */
+	RECORD_PROCESS_SEEN = 5,  /* a process came under watch */
+	RECORD_PROCESS_EXEC = 6,  /* a watched process, or one with a thread away, called exec */
+	RECORD_PROCESS_EXIT = 7,  /* the last thread of a watched process exited */
+	RECORD_STRANDED_CALL = 8, /* socket() or connect() by a thread that was left behind */
+	RECORD_DEV_WAIT = 9,      /* a net_device in unregistration is still referenced */
+	RECORD_DEV_FREE = 10,     /* such a net_device was freed after all */
+	RECORD_CONSOLE_WAIT = 11, /* the kernel's own message about such a device */
+	RECORD_MODULE_LOAD = 12,  /* a kernel module became live */
+};
+
+#define RECORD_VERSION 1
+#define STACK_DEPTH 32
+
+struct record_header {
+	__u16 type;
+	__u16 version;
+	__u32 size; /* bytes, this header included */
+	__u64 time; /* ns, CLOCK_MONOTONIC */
+};
+
+/* A network namespace. cookie is 0 where the kernel has not given one (before 5.12). */
+struct netns_id {
+	__u64 cookie;
+	__u32 inum;
+	__u32 pad;
+};
+
+/* A thread, in the numbers of the initial pid namespace. */
+struct thread_id {
+	__u32 tgid;
+	__u32 tid;
+	__u64 start; /* ns, CLOCK_BOOTTIME */
+	char comm[TASK_COMM_LEN];
+};
+
+/* Return addresses, innermost first. A negative length is the kernel's -errno. */
+struct stacks {
+	__s32 kernel_bytes;
+	__s32 user_bytes;
+	__u64 kernel[STACK_DEPTH];
+	__u64 user[STACK_DEPTH];
+};
+
+struct netns_switch_record {
+	struct record_header header;
+	struct thread_id thread;
+	struct netns_id home;
+	struct netns_id from;
+	struct netns_id to;
+	__u32 nr_threads;
+	__u32 clones; /* threads cloned in the window that this switch ends */
+	struct stacks stacks;
+};
+
+struct thread_clone_record {
+	struct record_header header;
+	struct thread_id parent;
+	struct thread_id child;
+	struct netns_id home;
+	struct netns_id away;
+	__u64 left_home; /* ns, CLOCK_MONOTONIC: when the parent left; 0 when not seen */
+	__u32 nr_threads; /* of the process, the child not counted */
+	__u32 left_alone; /* 1: the process had one thread when the parent left home */
+	struct stacks stacks;
+};
+
+struct thread_exit_record {
+	struct record_header header;
+	struct thread_id thread;
+	struct netns_id netns;
+};
+
+struct thread_seen_record {
+	struct record_header header;
+	struct thread_id thread;
+	struct netns_id home;
+	struct netns_id netns;
+	__u32 nr_threads;
+	__u32 pad;
+};
+
+struct process_record { /* PROCESS_SEEN, PROCESS_EXEC, PROCESS_EXIT */
+	struct record_header header;
+	struct thread_id leader;
+	struct netns_id netns;
+	__u32 nr_threads;
+	__u32 named; /* 1: chosen by the user; 0: one of all processes */
+};
+
+enum stranded_call {
+	CALL_SOCKET = 1,
+	CALL_CONNECT = 2,
+};
+
+struct stranded_call_record {
+	struct record_header header;
+	struct thread_id thread;
+	struct netns_id netns;
+	__u32 call; /* enum stranded_call */
+	__s32 result; /* 0 or more, or -errno */
+	__u64 sockets;  /* all calls of this thread since it was left behind, */
+	__u64 connects; /* also those that the rate limit kept out of the ring */
+	__u64 failures;
+	__u32 family;
+	__u32 socket_type;
+	__u32 protocol;
+	__u32 address_bytes;
+	__u8 address[32]; /* struct sockaddr as the caller passed it, cut at 32 bytes */
+};
+
+struct dev_wait_record { /* DEV_WAIT and DEV_FREE */
+	struct record_header header;
+	__u64 dev; /* address of the net_device */
+	__u64 since; /* ns, CLOCK_MONOTONIC: NETDEV_UNREGISTER first sent; 0 when not seen */
+	struct netns_id netns;
+	__s32 refcount; /* as the kernel would print it */
+	__u32 refcount_known;
+	__s32 ifindex;
+	__u32 pad;
+	char name[IFNAMSIZ];
+};
+
+struct console_wait_record {
+	struct record_header header;
+	__u32 bytes;
+	__u32 pad;
+	char text[128];
+};
+
+struct module_load_record {
+	struct record_header header;
+	char name[56]; /* MODULE_NAME_LEN on 64-bit */
+};
+
+/* What could not be recorded, and why: indexes of the map `losses`. */
+enum loss {
+	LOSS_RING_FULL,    /* no room in the ring buffer */
+	LOSS_AWAY_FULL,    /* more threads away than the map holds */
+	LOSS_HOMES_FULL,   /* more processes than the map holds */
+	LOSS_WAITING_FULL, /* more devices in unregistration than the map holds */
+	LOSS_CALLS_FULL,   /* more calls in flight than the map holds (kretprobe way only) */
+	LOSS_KERNEL_STACK, /* the kernel gave no kernel stack */
+	LOSS_USER_STACK,   /* the kernel gave no user stack */
+	LOSS_STACK_CUT,    /* a stack was deeper than STACK_DEPTH */
+	LOSS_READ,         /* memory that should be readable was not */
+	LOSS_CAUSES,
+};
+
+#endif
