@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/netns-trace/netns-trace/pkg/finding"
+	"github.com/netns-trace/netns-trace/pkg/identity"
+	"github.com/netns-trace/netns-trace/pkg/probe"
+	"github.com/netns-trace/netns-trace/pkg/record"
+	"github.com/netns-trace/netns-trace/pkg/refs"
+	"github.com/netns-trace/netns-trace/pkg/report"
+	"github.com/netns-trace/netns-trace/pkg/threads"
+	"github.com/netns-trace/netns-trace/pkg/trace"
+	"github.com/netns-trace/netns-trace/pkg/userstack"
+)
+
+// live traces the running kernel.
+func live(ctx context.Context, o *liveOptions) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	home, err := o.homeInode()
+	if err != nil {
+		return err
+	}
+	names := identity.New("")
+	targets, err := findTargets(names, o.pids)
+	if err != nil {
+		return err
+	}
+	sys, err := examine()
+	if err != nil {
+		return err
+	}
+	say := o.speaker()
+	if sys.symbolsErr != nil {
+		say.printf("note: %v: stacks stay without names, and only ways that need no address are used\n", sys.symbolsErr)
+	}
+
+	session, err := probe.Open(ctx, sys.kernel, probe.Options{
+		Detectors: o.only,
+		Avoid:     kinds(o.avoid),
+		RingBytes: o.ringBytes,
+		Threads: probe.ThreadsOptions{
+			All:  len(o.pids) == 0 && len(o.comms) == 0,
+			PIDs: targets.pids(), Comms: o.comms, Follow: o.follow,
+			HomeInode: home, Away: o.away,
+		},
+	})
+	if err != nil {
+		if ctx.Err() != nil { // interrupted while attaching
+			return nil
+		}
+		return explain(err)
+	}
+	t := &tracing{
+		options: o, say: say, session: session, targets: targets,
+		out: o.writer(os.Stdout), started: time.Now(),
+	}
+	t.start(names, sys)
+	err = t.run(ctx)
+	return errors.Join(err, session.Close(), t.verdict(err))
+}
+
+// tracing is one run from "attached" to the last summary.
+type tracing struct {
+	options *liveOptions
+	say     speaker
+	session *probe.Session
+	targets targets
+	live    *trace.Live
+	out     report.Writer
+	tally   report.Tally
+	started time.Time
+	outErr  error
+}
+
+func (t *tracing) start(names *identity.Namer, sys system) {
+	known := new(finding.Knowledge)
+	var detectors []trace.Detector
+	for _, class := range t.options.only {
+		switch class {
+		case probe.DetectorThreads:
+			detectors = append(detectors, threads.New(threads.Config{
+				Away: t.options.away, HomeAny: t.options.home == homeAny,
+			}, known))
+		case probe.DetectorRefs:
+			detectors = append(detectors, refs.New(known))
+		}
+	}
+	namer := trace.NewNamer(names, sys.kernel.Symbols, userstack.New(userstack.Options{}), t.options.rawAddrs)
+	setup := &record.Setup{Time: record.Time(probe.Now())}
+	if base := sys.refcountBase(); base.Err == nil {
+		setup.RefcountBase, setup.RefcountBaseKnown = int32(base.Value.Base), true
+	}
+	t.live = trace.NewLive(t.session, namer, trace.NewEngine(known, t.found, detectors...), setup)
+}
+
+// found takes a finding. After the first failure to write there is no reader to
+// write for, and the run ends.
+func (t *tracing) found(f *finding.Finding) {
+	t.tally.Count(f)
+	if t.outErr == nil {
+		t.outErr = t.out.Write(f)
+	}
+}
+
+func (t *tracing) run(ctx context.Context) error {
+	if err := t.session.Scan(); err != nil {
+		return err
+	}
+	if err := t.live.Drain(); err != nil {
+		return err
+	}
+	if err := t.targets.check(&t.live.Processes); err != nil {
+		if len(t.live.Processes.Seen) == 0 && len(t.options.comms) == 0 {
+			return err
+		}
+		t.say.printf("note: %v\n", err)
+	}
+	if err := t.ready(); err != nil {
+		return err
+	}
+	if t.options.duration > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, t.options.duration)
+		defer stop()
+	}
+	told := 0
+	err := t.live.Run(ctx, func() bool {
+		for gone := t.live.Processes.Gone; told < len(gone); told++ {
+			t.say.printf("note: pid %d (%s) exited\n", gone[told].TGID, gone[told].Comm)
+		}
+		return t.outErr != nil || t.nothingLeft()
+	})
+	return errors.Join(err, t.outErr)
+}
+
+// nothingLeft is when all that was to be watched has exited.
+func (t *tracing) nothingLeft() bool {
+	return len(t.targets) > 0 && len(t.options.comms) == 0 && len(t.options.only) == 1 &&
+		len(t.live.Processes.Seen) == 0
+}
+
+// ready says that everything is attached.
+func (t *tracing) ready() error {
+	if path := t.options.readyFile; path != "" {
+		if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644); err != nil {
+			return fmt.Errorf("saying that tracing is ready: %w", err)
+		}
+	}
+	for _, o := range t.session.Plan().Missing() {
+		t.say.printf("note: %s\n", o.Lost)
+	}
+	if t.options.verbose {
+		t.say.printf("%s", planText(t.session.Plan()))
+	}
+	t.say.printf("watching %s; Ctrl-C ends\n", strings.Join(t.watched(), ", "))
+	return nil
+}
+
+// watched is what is watched, in words.
+func (t *tracing) watched() []string {
+	var out []string
+	for _, class := range t.options.only {
+		what := "this host"
+		if class == probe.DetectorThreads {
+			what = t.targets.String()
+			for _, comm := range t.options.comms {
+				what += fmt.Sprintf(" every %q", comm)
+			}
+			if what == "" {
+				what = "all processes"
+			}
+			what = strings.TrimSpace(what)
+		}
+		out = append(out, class+" of "+what)
+	}
+	return out
+}
+
+// verdict is the last summary, and whether something was found.
+func (t *tracing) verdict(err error) error {
+	if !t.options.quiet && err == nil {
+		summary := report.Summary{
+			Watched: t.watched(), Duration: time.Since(t.started),
+			Records: t.live.Records, Lost: t.live.Losses(),
+		}
+		for _, o := range t.session.Plan().Missing() {
+			summary.Unseen = append(summary.Unseen, o.Lost)
+		}
+		if err := summary.Write(os.Stderr, &t.tally); err != nil {
+			return fmt.Errorf("writing the summary: %w", err)
+		}
+	}
+	if err == nil && t.tally.Incidents() > 0 {
+		return errFound
+	}
+	return nil
+}
+
+// speaker says what is not a finding, unless the user wants quiet.
+type speaker struct{ w io.Writer }
+
+func (s speaker) printf(format string, args ...any) {
+	// There is nowhere to report that standard error cannot be written to.
+	_, _ = fmt.Fprintf(s.w, format, args...)
+}
+
+func (o *liveOptions) speaker() speaker {
+	if o.quiet {
+		return speaker{io.Discard}
+	}
+	return speaker{os.Stderr}
+}
+
+func (o *liveOptions) writer(f *os.File) report.Writer {
+	if o.json {
+		return report.JSON{W: f}
+	}
+	color := o.color == "always" ||
+		o.color == "auto" && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return report.Text{W: f, Color: color, Verbose: o.verbose}
+}
+
+func kinds(names []string) []probe.Kind {
+	var out []probe.Kind
+	for _, n := range names {
+		out = append(out, probe.Kind(n))
+	}
+	return out
+}

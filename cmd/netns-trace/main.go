@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Netns-trace finds container-network bugs in a running kernel.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses, as --help tells them.
+const (
+	exitNothing = 0
+	exitError   = 1
+	exitUsage   = 2
+	exitFound   = 3
+)
+
+// usageError is a mistake in what was typed.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// errFound ends the command with the status that says something was found.
+var errFound = errors.New("something was found")
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), endingSignals()...)
+	defer stop()
+	// After the first signal the next one ends the process at once; the kernel
+	// then removes what is attached.
+	context.AfterFunc(ctx, stop)
+
+	root := newRootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitNothing
+	case errors.Is(err, errFound):
+		return exitFound
+	}
+	fmt.Fprintf(os.Stderr, "netns-trace: %v\n", err)
+	if usage := (usageError{}); errors.As(err, &usage) {
+		fmt.Fprintln(os.Stderr, "netns-trace --help tells what there is.")
+		return exitUsage
+	}
+	return exitError
+}
+
+// endingSignals are those that mean "leave". A terminal that closes is one,
+// unless the user said with nohup that it shall not be.
+func endingSignals() []os.Signal {
+	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
+}
+
+const rootLong = `netns-trace watches a running kernel for bugs of container networking, and
+prints nothing until it finds one:
+
+  threads  a thread left behind in another network namespace: cloned while its
+           parent was there with setns(), or gone and never returned
+  refs     a network device that cannot be freed because somebody holds it
+           ("unregister_netdevice: waiting for veth1 to become free")
+
+Without a subcommand it traces live until Ctrl-C, --duration, or the end of what
+it watches. Findings go to standard output, everything else to standard error.
+
+It needs root, or CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_SYSLOG and
+CAP_DAC_READ_SEARCH, and a kernel with BTF (5.10 or newer; "netns-trace doctor"
+tells what this one allows). It loads no kernel module, changes no setting, and
+leaves nothing behind, also when it is killed.`
+
+const rootExample = `  sudo netns-trace                                  everything, the whole host
+  sudo netns-trace --pid $(pidof dockerd)           threads of dockerd; the rest of the host for refs
+  sudo netns-trace --only threads --comm dockerd    also a dockerd that starts later
+  sudo netns-trace --json | jq .summary             one finding a line
+  sudo netns-trace --duration 60s --quiet || echo found something`
+
+func newRootCommand() *cobra.Command {
+	var o liveOptions
+	root := &cobra.Command{
+		Use:           "netns-trace [flags]",
+		Short:         "Find container-network bugs in a running kernel",
+		Long:          rootLong,
+		Example:       rootExample,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return live(cmd.Context(), &o) },
+	}
+	o.addFlags(root.Flags())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetUsageTemplate(root.UsageTemplate() + exitStatusHelp)
+	root.AddCommand(newDoctorCommand(), newVersionCommand())
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	return root
+}
+
+var exitStatusHelp = strings.TrimLeft(`
+Exit status: 0 nothing found, 1 error, 2 usage, 3 something was found.
+`, "")

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/netns-trace/netns-trace/pkg/probe"
+)
+
+// liveOptions are the flags of live tracing.
+type liveOptions struct {
+	pids     []int
+	comms    []string
+	follow   bool
+	only     []string
+	home     string
+	away     time.Duration
+	duration time.Duration
+
+	json      bool
+	quiet     bool
+	verbose   bool
+	rawAddrs  bool
+	color     string
+	readyFile string
+
+	avoid     []string
+	ringBytes int
+}
+
+func (o *liveOptions) addFlags(f *pflag.FlagSet) {
+	f.SortFlags = false
+	f.IntSliceVarP(&o.pids, "pid", "p", nil, "watch the threads of these processes only (repeatable; default: all processes)")
+	f.StringSliceVar(&o.comms, "comm", nil, "watch the threads of processes of these names, also of those that start later")
+	f.BoolVarP(&o.follow, "follow", "f", false, "with --pid or --comm: also watch the children that those processes start")
+	f.StringSliceVar(&o.only, "only", nil, "look for these bug classes only: "+strings.Join(probe.Detectors(), ", "))
+	f.StringVar(&o.home, "home", "", "where threads belong: a network namespace by `NETNS` (name, path or inode number), or \"any\" "+
+		"for daemons whose threads live in several on purpose (default: that of the process's first thread)")
+	f.DurationVar(&o.away, "away", 5*time.Second, "how long a thread may be away from home before it is reported")
+	f.DurationVarP(&o.duration, "duration", "d", 0, "stop after this time (default: Ctrl-C)")
+	f.BoolVar(&o.json, "json", false, "print findings as JSON, one a line")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print findings only: no start message, no last summary")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "print whole stacks, and how each thing is seen on this kernel")
+	f.BoolVar(&o.rawAddrs, "raw-addresses", false, "print kernel and user addresses beside the symbols of stacks")
+	f.StringVar(&o.color, "color", "auto", "colour the text: auto, always or never")
+	f.StringVar(&o.readyFile, "ready-file", "", "create this `FILE` once everything is attached")
+	f.StringSliceVar(&o.avoid, "avoid", nil, "ways of attaching not to use, such as fentry: "+kindNames())
+	f.IntVar(&o.ringBytes, "buffer", 1<<20, "`BYTES` of the buffer between kernel and user space, a power of two")
+}
+
+func kindNames() string {
+	var names []string
+	for _, k := range probe.Kinds() {
+		names = append(names, string(k))
+	}
+	return strings.Join(names, ", ")
+}
+
+// check finds mistakes before anything is done.
+func (o *liveOptions) check() error {
+	if err := o.checkOnly(); err != nil {
+		return err
+	}
+	for _, kind := range o.avoid {
+		if !slices.Contains(probe.Kinds(), probe.Kind(kind)) {
+			return usagef("--avoid: no way of attaching is called %q; there are %s", kind, kindNames())
+		}
+	}
+	named := len(o.pids) > 0 || len(o.comms) > 0
+	switch {
+	case o.follow && !named:
+		return usagef("--follow needs --pid or --comm: without them every process is watched anyway")
+	case named && !slices.Contains(o.only, probe.DetectorThreads):
+		return usagef("--pid and --comm choose whose threads are watched, but --only leaves threads out")
+	case len(o.comms) > probe.MaxComms:
+		return usagef("--comm: at most %d names", probe.MaxComms)
+	case slices.Contains(o.comms, ""):
+		return usagef("--comm: a process name cannot be empty")
+	case o.away <= 0:
+		return usagef("--away must be more than nothing, got %s", o.away)
+	case o.duration < 0:
+		return usagef("--duration cannot be negative, got %s", o.duration)
+	case o.ringBytes < os.Getpagesize() || o.ringBytes > 1<<30 || o.ringBytes&(o.ringBytes-1) != 0:
+		return usagef("--buffer must be a power of two from %d to %d, got %d", os.Getpagesize(), 1<<30, o.ringBytes)
+	case !slices.Contains([]string{"auto", "always", "never"}, o.color):
+		return usagef("--color is auto, always or never, not %q", o.color)
+	}
+	for _, pid := range o.pids {
+		if pid <= 0 {
+			return usagef("--pid: %d is no process id", pid)
+		}
+	}
+	return nil
+}
+
+func (o *liveOptions) checkOnly() error {
+	if len(o.only) == 0 {
+		o.only = probe.Detectors()
+		return nil
+	}
+	for _, class := range o.only {
+		switch {
+		case slices.Contains(probe.Detectors(), class):
+		case class == "csum" || class == "dst":
+			return usagef("--only: this version does not look for %s yet; it has %s",
+				class, strings.Join(probe.Detectors(), ", "))
+		default:
+			return usagef("--only: no bug class is called %q; there are %s",
+				class, strings.Join(probe.Detectors(), ", "))
+		}
+	}
+	// In the order in which they are attached, each once.
+	o.only = slices.DeleteFunc(probe.Detectors(), func(d string) bool { return !slices.Contains(o.only, d) })
+	return nil
+}
+
+const homeAny = "any"
+
+// nsfsMagic is the file system that namespaces' inodes are of (linux/magic.h).
+const nsfsMagic = 0x6e736673
+
+// homeInode finds the namespace that --home names; 0 when there is none to find.
+func (o *liveOptions) homeInode() (uint32, error) {
+	if o.home == "" || o.home == homeAny {
+		return 0, nil
+	}
+	if n, err := strconv.ParseUint(o.home, 10, 32); err == nil && n > 0 {
+		return uint32(n), nil
+	}
+	path := o.home
+	if !strings.Contains(path, "/") {
+		path = filepath.Join("/run/netns", o.home)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil {
+		return 0, usagef("--home: no network namespace %q: %s: %w", o.home, path, err)
+	}
+	if int64(fs.Type) != nsfsMagic {
+		return 0, usagef("--home: %s is not a network namespace", path)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, fmt.Errorf("looking at %s: %w", path, err)
+	}
+	return uint32(st.Ino), nil
+}
+
+var errNotRoot = errors.New("tracing needs root, or CAP_BPF and CAP_PERFMON: try sudo")

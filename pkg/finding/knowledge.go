@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package finding
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strings"
+	"time"
+
+	"github.com/netns-trace/netns-trace/pkg/record"
+)
+
+// Knowledge is what is known beside the events themselves, all of it learnt from
+// records: names, the calendar, what was lost, and how things are seen. Detectors
+// word their findings with it.
+type Knowledge struct {
+	Names record.Names
+	clock record.Clock
+	lost  map[Class]map[string]record.Loss
+	setup record.Setup
+}
+
+// Observe learns from rec.
+func (k *Knowledge) Observe(rec record.Record) {
+	switch r := rec.(type) {
+	case *record.Clock:
+		k.clock = *r
+	case *record.Setup:
+		k.setup = *r
+	case *record.Loss:
+		k.lose(r)
+	default:
+		k.Names.Observe(rec)
+	}
+}
+
+func (k *Knowledge) lose(l *record.Loss) {
+	if l.Count == 0 {
+		return
+	}
+	c := Class(l.Detector)
+	if k.lost == nil {
+		k.lost = make(map[Class]map[string]record.Loss)
+	}
+	if k.lost[c] == nil {
+		k.lost[c] = make(map[string]record.Loss)
+	}
+	k.lost[c][l.Cause] = *l
+}
+
+// At is the calendar time of a record's time (ns of CLOCK_MONOTONIC).
+func (k *Knowledge) At(monotonic uint64) time.Time {
+	return time.Unix(0, k.clock.Realtime+int64(monotonic)-int64(k.clock.Time)).UTC()
+}
+
+// References is how many references a net_device's count stands for: the count of
+// a device that nobody holds is not 0 on every kernel. It is not ok when it is
+// not known where this kernel counts from.
+func (k *Knowledge) References(refcount int32) (n int64, ok bool) {
+	return int64(refcount) - int64(k.setup.RefcountBase), k.setup.RefcountBaseKnown
+}
+
+// Netns words a namespace.
+func (k *Knowledge) Netns(id record.NetnsID) *Netns {
+	n := k.Names.Netns(id)
+	return &Netns{
+		Inode: id.Inode, Cookie: id.Cookie,
+		Name: n.Name, Container: n.Container, ContainerName: n.ContainerName,
+	}
+}
+
+// Process words a thread and its process.
+func (k *Knowledge) Process(t record.Thread) *Process {
+	n := k.Names.Process(t.TGID)
+	p := &Process{
+		PID: t.TGID, TID: t.TID, Comm: t.Comm,
+		Container: n.Container, ContainerName: n.ContainerName,
+	}
+	if t.Start != 0 {
+		boot := k.clock.Realtime - int64(k.clock.Boottime)
+		p.Start = time.Unix(0, boot+int64(t.Start)).UTC()
+	}
+	return p
+}
+
+// Stack names the addresses of a stack; tgid 0 is the kernel. An address whose
+// name is not known is "?", never a number: it would tell where the kernel lies.
+// The innermost frames, up to the first that has a name, are the tracer's own
+// program and the trampoline that called it, and are left out.
+func (k *Knowledge) Stack(tgid uint32, pcs []uint64) []string {
+	var frames []string
+	for _, pc := range pcs {
+		text := k.Names.Symbol(tgid, pc)
+		if text == "" {
+			text = "?"
+		}
+		own := tgid == 0 && (text[0] == '?' || strings.Contains(text, "[bpf]"))
+		if len(frames) == 0 && own {
+			continue
+		}
+		frames = append(frames, text)
+	}
+	return frames
+}
+
+// Evidence says what a finding of the class rests on. how names the probes.
+func (k *Knowledge) Evidence(c Class, how string) Evidence {
+	e := Evidence{Complete: true, How: how}
+	for cause, l := range k.lost[c] {
+		if e.Lost == nil {
+			e.Lost = make(map[string]int64)
+		}
+		e.Lost[cause] = int64(l.Count)
+		e.Complete = e.Complete && l.DetailOnly
+	}
+	return e
+}
+
+// String is the namespace as people call it, with its inode number.
+func (n *Netns) String() string {
+	switch {
+	case n.ContainerName != "":
+		return fmt.Sprintf("%s (%d)", n.ContainerName, n.Inode)
+	case n.Name != "":
+		return fmt.Sprintf("%s (%d)", n.Name, n.Inode)
+	case n.Container != "":
+		return fmt.Sprintf("container %.12s (%d)", n.Container, n.Inode)
+	}
+	return fmt.Sprintf("%d", n.Inode)
+}
+
+// NewID makes the id of an incident from what identifies it: the same parts give
+// the same id, so that a replay names an incident as the live run did.
+func NewID(c Class, parts ...any) string {
+	h := fnv.New64a()
+	fmt.Fprintln(h, c)
+	fmt.Fprintln(h, parts...)
+	return fmt.Sprintf("%s-%012x", c, h.Sum64()&(1<<48-1))
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+)
+
+// asker asks the kernel whether a way can be expected to work, before anything is
+// loaded: its types, its symbols, its event sources; never its version.
+type asker struct {
+	kernel Kernel
+	avoid  []Kind
+}
+
+var errAvoided = errors.New("not to be taken, as the user asked")
+
+// can returns nil if the way is worth trying, and the address for those that
+// attach to one.
+func (a asker) can(w Way) (addr uint64, err error) {
+	if slices.Contains(a.avoid, w.Kind) {
+		return 0, errAvoided
+	}
+	switch w.Kind {
+	case Fentry, Fexit:
+		return 0, a.hasType(w.Target, "function", a.kernel.Types.HasFunc)
+	case Iter:
+		return 0, a.hasType("bpf_iter_"+w.Target, "function", a.kernel.Types.HasFunc)
+	case TPBTF, RawTP:
+		return 0, a.hasType(w.Target, "tracepoint", a.kernel.Types.HasTracepoint)
+	case Kprobe, Kretprobe:
+		return a.address(w.Target)
+	}
+	return 0, fmt.Errorf("unknown kind %q", w.Kind)
+}
+
+func (a asker) hasType(name, what string, has func(string) (bool, error)) error {
+	ok, err := has(name)
+	if err != nil {
+		return fmt.Errorf("asking the kernel's BTF for %s %s: %w", what, name, err)
+	}
+	if !ok {
+		return fmt.Errorf("the kernel's BTF has no %s %s", what, name)
+	}
+	return nil
+}
+
+func (a asker) address(function string) (uint64, error) {
+	if a.kernel.Symbols == nil {
+		return 0, errors.New("the kernel hides its symbols' addresses (sysctl kernel.kptr_restrict)")
+	}
+	if _, err := os.Stat(kprobePMU); err != nil {
+		return 0, errors.New("the kernel has no kprobes (CONFIG_KPROBE_EVENTS)")
+	}
+	found := a.kernel.Symbols.LookupClone(function)
+	switch len(found) {
+	case 0:
+		return 0, fmt.Errorf("the kernel has no function %s (inlined, or of another name)", function)
+	case 1:
+		return found[0].Addr, nil
+	}
+	return 0, fmt.Errorf("the kernel has %d functions called %s", len(found), function)
+}

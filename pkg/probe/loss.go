@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/netns-trace/netns-trace/pkg/record"
+)
+
+// lossCause is one index of the map losses: enum loss in headers/record.h, in its
+// order.
+type lossCause struct {
+	name       string
+	detailOnly bool // only a detail of a record was lost
+}
+
+var lossCauses = []lossCause{
+	{"ring_full", false},
+	{"away_full", false},
+	{"homes_full", false},
+	{"waiting_full", false},
+	{"calls_full", true},
+	{"kernel_stack", true},
+	{"user_stack", true},
+	{"stack_cut", true},
+	{"read", true},
+}
+
+// causeMissed are hits at which the kernel did not run the program, because one
+// was already running on that CPU. It counts them since 5.12 (9ed9e9ba2337).
+const causeMissed = "missed"
+
+// RingFull is the cause of records lost because nobody read them fast enough.
+const RingFull = "ring_full"
+
+// Losses reads what was lost since the start, by detector and cause; what is 0 is
+// left out.
+func (s *Session) Losses() ([]record.Loss, error) {
+	var out []record.Loss
+	at := now()
+	for _, detector := range s.detectors {
+		l := s.objects[detector]
+		for i, cause := range lossCauses {
+			n, err := perCPUSum(l.maps["losses"], uint32(i))
+			if err != nil {
+				return nil, fmt.Errorf("reading the losses of %s: %w", detector, err)
+			}
+			if n > 0 {
+				out = append(out, record.Loss{
+					Time: at, Detector: detector, Cause: cause.name, Count: n, DetailOnly: cause.detailOnly,
+				})
+			}
+		}
+		if n := l.missed(); n > 0 {
+			out = append(out, record.Loss{Time: at, Detector: detector, Cause: causeMissed, Count: n})
+		}
+	}
+	return out, nil
+}
+
+func perCPUSum(m *ebpf.Map, key uint32) (uint64, error) {
+	var perCPU []uint64
+	if err := m.Lookup(key, &perCPU); err != nil {
+		return 0, err
+	}
+	var sum uint64
+	for _, n := range perCPU {
+		sum += n
+	}
+	return sum, nil
+}
+
+func (o *object) missed() uint64 {
+	var sum uint64
+	for _, p := range o.programs {
+		if stats, err := p.Stats(); err == nil { // before 5.8 nothing is told
+			sum += stats.RecursionMisses
+		}
+	}
+	return sum
+}

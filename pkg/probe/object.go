@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+// set is one compiled object with all its ways, before the kernel is asked.
+type set struct {
+	detector  string
+	spec      func() (*ebpf.CollectionSpec, error)
+	points    []point
+	configure func(*ebpf.CollectionSpec) error
+	prepare   func(maps map[string]*ebpf.Map) error // before anything is attached; may be nil
+}
+
+// object is what of a set is in the kernel.
+type object struct {
+	plan      Plan
+	maps      map[string]*ebpf.Map
+	programs  map[string]*ebpf.Program
+	links     []io.Closer
+	iterators []*link.Iter
+}
+
+// load takes the best way for each point: first of those that the kernel, asked,
+// can be expected to allow; and when it refuses one all the same, the next.
+func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) (*object, error) {
+	spec, err := s.spec()
+	if err != nil {
+		return nil, fmt.Errorf("reading the programs of %s: %w", s.detector, err)
+	}
+	if err := s.configure(spec); err != nil {
+		return nil, fmt.Errorf("configuring the programs of %s: %w", s.detector, err)
+	}
+	if err := setVariables(spec, map[string]any{"self_tgid": uint32(os.Getpid())}); err != nil {
+		return nil, fmt.Errorf("configuring the programs of %s: %w", s.detector, err)
+	}
+	spec.Maps["ring"].MaxEntries = ring.MaxEntries()
+
+	o := &object{programs: make(map[string]*ebpf.Program)}
+	ask := asker{kernel: k, avoid: avoid}
+	loader := loader{spec: spec, cache: k.Types.Cache(), maps: map[string]*ebpf.Map{"ring": ring}}
+	if err := loader.begin(s.points, ask); err != nil {
+		return nil, fmt.Errorf("loading the programs of %s: %w", s.detector, err)
+	}
+	o.maps = loader.maps
+	if s.prepare != nil {
+		if err := s.prepare(o.maps); err != nil {
+			return o, err
+		}
+	}
+	for _, p := range s.points {
+		if err := ctx.Err(); err != nil {
+			return o, err
+		}
+		out := o.attach(s.detector, p, ask, &loader)
+		o.plan = append(o.plan, out)
+		if out.Way == nil && p.required {
+			return o, &UnseenError{Outcome: out}
+		}
+	}
+	return o, nil
+}
+
+// attach tries the ways of a point in order.
+func (o *object) attach(detector string, p point, ask asker, l *loader) Outcome {
+	out := Outcome{Detector: detector, Thing: p.thing}
+	for _, way := range p.ways {
+		addr, err := ask.can(way)
+		if err == nil {
+			err = o.take(way, addr, l)
+		}
+		if err == nil {
+			out.Way = &way
+			out.VerifiedInstructions = o.verified(way)
+			return out
+		}
+		out.Refused = append(out.Refused, Refusal{Way: way, Reason: reason(err)})
+	}
+	out.Lost = p.lost
+	return out
+}
+
+// take loads and attaches the programs of one way: all or none.
+func (o *object) take(way Way, addr uint64, l *loader) error {
+	var taken []io.Closer
+	for _, name := range way.programs {
+		prog, err := l.program(name)
+		if err == nil {
+			o.programs[name] = prog
+			var c io.Closer
+			if c, err = attachProgram(prog, l.spec.Programs[name], way, addr); err == nil {
+				taken = append(taken, c)
+				continue
+			}
+		}
+		return errors.Join(err, closers(taken).Close())
+	}
+	for _, c := range taken {
+		if it, ok := c.(*link.Iter); ok {
+			o.iterators = append(o.iterators, it)
+		}
+	}
+	o.links = append(o.links, taken...)
+	return nil
+}
+
+func attachProgram(prog *ebpf.Program, spec *ebpf.ProgramSpec, way Way, addr uint64) (io.Closer, error) {
+	section, _, _ := strings.Cut(spec.SectionName, "/")
+	switch Kind(section) {
+	case Fentry, Fexit, TPBTF:
+		return link.AttachTracing(link.TracingOptions{Program: prog})
+	case RawTP:
+		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: way.Target, Program: prog})
+	case Iter:
+		return link.AttachIter(link.IterOptions{Program: prog})
+	case Kprobe:
+		return attachKprobe(prog, addr, false)
+	case Kretprobe:
+		return attachKprobe(prog, addr, true)
+	}
+	return nil, fmt.Errorf("no way to attach a program of section %q", spec.SectionName)
+}
+
+func (o *object) verified(way Way) uint32 {
+	var sum uint32
+	for _, name := range way.programs {
+		info, err := o.programs[name].Info()
+		if err != nil {
+			return 0
+		}
+		n, ok := info.VerifiedInstructions()
+		if !ok {
+			return 0
+		}
+		sum += n
+	}
+	return sum
+}
+
+// Close detaches, last attached first, and frees.
+func (o *object) Close() error {
+	var errs []error
+	for _, l := range slices.Backward(o.links) {
+		errs = append(errs, l.Close())
+	}
+	for _, p := range o.programs {
+		errs = append(errs, p.Close())
+	}
+	for name, m := range o.maps {
+		if name != "ring" { // the session's
+			errs = append(errs, m.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func setVariables(spec *ebpf.CollectionSpec, values map[string]any) error {
+	for name, value := range values {
+		v := spec.Variables[name]
+		if v == nil {
+			continue // an object that does not use it does not have it
+		}
+		if err := v.Set(value); err != nil {
+			return fmt.Errorf("setting %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// reason is an error in one line: the verifier's log is long, its last line says
+// what was wrong.
+func reason(err error) string {
+	var v *ebpf.VerifierError
+	if errors.As(err, &v) && len(v.Log) > 0 {
+		return fmt.Sprintf("%v: %s", v.Cause, strings.TrimSpace(v.Log[len(v.Log)-1]))
+	}
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
+}

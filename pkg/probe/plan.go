@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package probe puts the BPF programs of netns-trace into the running kernel and
+// reads what they hand over. For each thing to see it has an ordered list of ways
+// to see it; which one was taken, and why the others were not, is its attach
+// plan. A difference between kernels is handled there and nowhere else.
+package probe
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Kind is a kind of BPF attachment.
+type Kind string
+
+// The kinds, by what they cost a hit: the first cheapest.
+const (
+	RawTP     Kind = "raw_tp"
+	TPBTF     Kind = "tp_btf"
+	Fentry    Kind = "fentry"
+	Fexit     Kind = "fexit"
+	Kprobe    Kind = "kprobe"
+	Kretprobe Kind = "kretprobe"
+	Iter      Kind = "iter"
+)
+
+// Kinds lists them all, in the order for help texts.
+func Kinds() []Kind {
+	return []Kind{Fentry, Fexit, TPBTF, RawTP, Kprobe, Kretprobe, Iter}
+}
+
+// Way is one way to see a thing.
+type Way struct {
+	Kind     Kind     `json:"kind"`
+	Target   string   `json:"target"` // function or tracepoint
+	programs []string // attached together
+}
+
+func (w Way) String() string { return string(w.Kind) + " " + w.Target }
+
+// point is one thing to see.
+type point struct {
+	thing string
+	lost  string // what is not seen without it
+	ways  []Way  // best first
+	// required: without it the detector is no use at all.
+	required bool
+}
+
+// Refusal is why a way was not taken.
+type Refusal struct {
+	Way    Way    `json:"way"`
+	Reason string `json:"reason"`
+}
+
+// Outcome is how one thing is seen on this kernel.
+type Outcome struct {
+	Detector string    `json:"detector"`
+	Thing    string    `json:"thing"`
+	Way      *Way      `json:"way"` // nil: it is not seen
+	Refused  []Refusal `json:"refused,omitempty"`
+	Lost     string    `json:"lost,omitempty"` // what that costs, when it is not seen
+
+	// VerifiedInstructions is how many instructions the verifier went through for
+	// the programs of the way taken; 0 where the kernel does not tell (before 5.16).
+	VerifiedInstructions uint32 `json:"verified_instructions,omitempty"`
+}
+
+// Plan is the attach plan as it was carried out.
+type Plan []Outcome
+
+// Missing lists what cannot be seen on this kernel.
+func (p Plan) Missing() []Outcome {
+	var out []Outcome
+	for _, o := range p {
+		if o.Way == nil {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// UnseenError is a detector that cannot work on this kernel.
+type UnseenError struct{ Outcome Outcome }
+
+func (e *UnseenError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "cannot see %s, which %s needs:", e.Outcome.Thing, e.Outcome.Detector)
+	for _, r := range e.Outcome.Refused {
+		fmt.Fprintf(&b, "\n  %s: %s", r.Way, r.Reason)
+	}
+	return b.String()
+}

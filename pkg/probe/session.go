@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/netns-trace/netns-trace/pkg/kernel"
+	"github.com/netns-trace/netns-trace/pkg/record"
+)
+
+// The detectors that have programs.
+const (
+	DetectorRefs    = "refs"
+	DetectorThreads = "threads"
+)
+
+// Detectors lists them, in the order in which they are attached.
+func Detectors() []string { return []string{DetectorRefs, DetectorThreads} }
+
+// Kernel is what has to be known of the running kernel.
+type Kernel struct {
+	Types   *kernel.Types
+	Symbols *kernel.Symbols // nil when the kernel hides them: no kprobes then
+}
+
+// Options says what to attach.
+type Options struct {
+	Detectors []string
+	Avoid     []Kind // ways not to take
+	RingBytes int    // size of the ring buffer: a power of two, at least a page
+	Threads   ThreadsOptions
+}
+
+// Session is the programs at work in the kernel. Nothing is pinned: all of it goes
+// with the process, whatever ends it.
+type Session struct {
+	detectors []string
+	objects   map[string]*object
+	ring      *ebpf.Map
+	reader    *ringbuf.Reader
+	plan      Plan
+	rec       ringbuf.Record
+}
+
+// Open loads and attaches. If a detector cannot work on this kernel the error is
+// an *UnseenError. The session must be closed.
+func Open(ctx context.Context, k Kernel, o Options) (*Session, error) {
+	s := &Session{detectors: o.Detectors, objects: make(map[string]*object)}
+	if err := s.open(ctx, k, o); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Session) open(ctx context.Context, k Kernel, o Options) error {
+	ring, err := ebpf.NewMap(&ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: uint32(o.RingBytes)})
+	if err != nil {
+		return fmt.Errorf("making a ring buffer of %d bytes: %w", o.RingBytes, err)
+	}
+	s.ring = ring
+	if s.reader, err = ringbuf.NewReader(ring); err != nil {
+		return fmt.Errorf("reading the ring buffer: %w", err)
+	}
+	for _, detector := range o.Detectors {
+		set, err := setOf(detector, k, o)
+		if err != nil {
+			return err
+		}
+		obj, err := set.load(ctx, k, ring, o.Avoid)
+		if obj != nil {
+			s.objects[detector] = obj
+			s.plan = append(s.plan, obj.plan...)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setOf is what belongs to one detector.
+func setOf(detector string, k Kernel, o Options) (*set, error) {
+	switch detector {
+	case DetectorThreads:
+		return &set{
+			detector: detector, spec: loadThreads, points: threadsPoints,
+			configure: o.Threads.configure,
+			prepare:   func(maps map[string]*ebpf.Map) error { return o.Threads.name(maps[threadsMapHomes]) },
+		}, nil
+	case DetectorRefs:
+		return &set{
+			detector: detector, spec: loadRefs, points: refsPoints,
+			configure: func(spec *ebpf.CollectionSpec) error { return configureRefs(spec, k) },
+		}, nil
+	}
+	return nil, fmt.Errorf("no programs for a detector %q", detector)
+}
+
+// Plan is how each thing is seen on this kernel.
+func (s *Session) Plan() Plan { return s.plan }
+
+// Scan goes through the threads that live already; what it finds comes out of the
+// ring buffer like everything else.
+func (s *Session) Scan() error {
+	for _, o := range s.objects {
+		for _, it := range o.iterators {
+			if err := runIterator(it); err != nil {
+				return fmt.Errorf("looking at the threads that live already: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func runIterator(it *link.Iter) error {
+	f, err := it.Open()
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, f)
+	return errors.Join(err, f.Close())
+}
+
+// ErrTimeout is returned by Read when there was nothing to read.
+var ErrTimeout = errors.New("no record in time")
+
+// Read waits for the next record, until the deadline if it is not zero. The bytes
+// are valid until the next call. Interrupt ends a wait with ErrTimeout.
+func (s *Session) Read(deadline time.Time) ([]byte, error) {
+	s.reader.SetDeadline(deadline)
+	err := s.reader.ReadInto(&s.rec)
+	switch {
+	case err == nil:
+		return s.rec.RawSample, nil
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ringbuf.ErrFlushed):
+		return nil, ErrTimeout
+	}
+	return nil, fmt.Errorf("reading the ring buffer: %w", err)
+}
+
+// Interrupt makes a Read that waits return. It may be called from any goroutine.
+func (s *Session) Interrupt() error { return s.reader.Flush() }
+
+// Close detaches everything.
+func (s *Session) Close() error {
+	var errs []error
+	for _, detector := range s.detectors {
+		if o := s.objects[detector]; o != nil {
+			errs = append(errs, o.Close())
+		}
+	}
+	if s.reader != nil {
+		errs = append(errs, s.reader.Close())
+	}
+	if s.ring != nil {
+		errs = append(errs, s.ring.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("detaching: %w", err)
+	}
+	return nil
+}
+
+// Clock reads the clocks that tie the records' times to the calendar.
+func Clock() *record.Clock {
+	var boot unix.Timespec
+	// These clocks exist on every kernel with BPF: the calls cannot fail.
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
+	return &record.Clock{Time: now(), Realtime: time.Now().UnixNano(), Boottime: uint64(boot.Nano())}
+}
+
+// Now is the present in the records' clock.
+func Now() uint64 { return uint64(now()) }
+
+func now() record.Time {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return record.Time(ts.Nano())
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/netns-trace/netns-trace/pkg/record"
+)
+
+// ThreadsOptions says whose threads are watched.
+type ThreadsOptions struct {
+	All       bool          // every process
+	PIDs      []int         // processes by pid, in the initial pid namespace
+	Comms     []string      // processes by name, also those that start later; at most MaxComms
+	Follow    bool          // children of those too
+	HomeInode uint32        // network namespace that is everybody's home; 0: the leader's
+	Away      time.Duration // how long until a thread counts as left behind
+}
+
+// MaxComms is how many process names can be watched for.
+const MaxComms = 8
+
+const commBytes = 16 // TASK_COMM_LEN
+
+var threadsPoints = []point{
+	{
+		thing: "threads changing network namespace", required: true,
+		ways: []Way{
+			{Fentry, "switch_task_namespaces", []string{threadsProgSwitchFentry}},
+			{Kprobe, "switch_task_namespaces", []string{threadsProgSwitchKprobe}},
+		},
+	},
+	{
+		thing: "threads being cloned", required: true,
+		ways: []Way{
+			{TPBTF, "task_newtask", []string{threadsProgCloneTpBtf}},
+			{RawTP, "task_newtask", []string{threadsProgCloneRawTp}},
+		},
+	},
+	{
+		thing: "threads exiting", required: true,
+		ways: []Way{
+			{TPBTF, "sched_process_exit", []string{threadsProgExitTpBtf}},
+			{RawTP, "sched_process_exit", []string{threadsProgExitRawTp}},
+		},
+	},
+	{
+		thing: "processes calling exec", required: true,
+		ways: []Way{
+			{TPBTF, "sched_process_exec", []string{threadsProgExecTpBtf}},
+			{RawTP, "sched_process_exec", []string{threadsProgExecRawTp}},
+		},
+	},
+	{
+		thing: "threads stranded before tracing starts",
+		lost:  "threads that were stranded before tracing started are not found",
+		ways:  []Way{{Iter, "task", []string{threadsProgScanIter}}},
+	},
+	{
+		thing: "sockets made by stranded threads",
+		lost:  "what stranded threads do with socket() is not shown",
+		ways: []Way{
+			{Fexit, "__sys_socket", []string{threadsProgSocketFexit}},
+			{Kretprobe, "__sys_socket", []string{threadsProgSocketKprobe, threadsProgSocketKretprobe}},
+		},
+	},
+	{
+		thing: "connections made by stranded threads",
+		lost:  "what stranded threads do with connect() is not shown",
+		ways: []Way{
+			{Fexit, "__sys_connect", []string{threadsProgConnectFexit}},
+			{Kretprobe, "__sys_connect", []string{threadsProgConnectKprobe, threadsProgConnectKretprobe}},
+		},
+	},
+}
+
+func (o *ThreadsOptions) configure(spec *ebpf.CollectionSpec) error {
+	if len(o.Comms) > MaxComms {
+		return fmt.Errorf("%d process names to watch for, %d at most", len(o.Comms), MaxComms)
+	}
+	var comms [MaxComms][commBytes]byte
+	for i, c := range o.Comms {
+		// The kernel cuts a name to 15 bytes and a zero.
+		copy(comms[i][:commBytes-1], c)
+	}
+	return setVariables(spec, map[string]any{
+		threadsVarWatchAll:  o.All,
+		threadsVarFollow:    o.Follow,
+		threadsVarHomeInum:  o.HomeInode,
+		threadsVarAwayNs:    uint64(o.Away),
+		threadsVarCommCount: uint32(len(o.Comms)),
+		threadsVarComms:     comms,
+		threadsVarHomeCount: int64(len(o.PIDs)),
+	})
+}
+
+// The values of the maps homes and away, as bpf/threads_home.h has them.
+type (
+	netnsID struct {
+		Cookie uint64
+		Inum   uint32
+		_      uint32
+	}
+	homeValue struct {
+		Netns netnsID
+		Named uint32
+		_     uint32
+	}
+	awayValue struct {
+		Netns                       netnsID
+		Since                       uint64
+		TGID                        uint32
+		LeftBehind                  uint32
+		LeftAlone                   uint32
+		Clones                      uint32
+		Sockets, Connects, Failures uint64
+		CallRecorded                uint64
+	}
+)
+
+func (n netnsID) id() record.NetnsID { return record.NetnsID{Cookie: n.Cookie, Inode: n.Inum} }
+
+// name puts the processes that the user chose into the kernel's table before
+// anything is attached; their homes are filled in when they are first seen.
+func (o *ThreadsOptions) name(homes *ebpf.Map) error {
+	for _, pid := range o.PIDs {
+		if err := homes.Put(uint32(pid), homeValue{Named: 1}); err != nil {
+			return fmt.Errorf("watching pid %d: %w", pid, err)
+		}
+	}
+	return nil
+}
+
+// AwayThreads reads the kernel's own list of the threads that are away from home.
+// It is empty when the threads detector is not running.
+func (s *Session) AwayThreads() (*record.AwayThreads, error) {
+	l := s.objects[DetectorThreads]
+	if l == nil {
+		return &record.AwayThreads{}, nil
+	}
+	homes, out := l.maps[threadsMapHomes], &record.AwayThreads{Time: now()}
+	var tid uint32
+	var a awayValue
+	entries := l.maps[threadsMapAway].Iterate()
+	for entries.Next(&tid, &a) {
+		t := record.AwayThread{
+			TGID: a.TGID, TID: tid, Netns: a.Netns.id(), Since: a.Since, LeftBehind: a.LeftBehind != 0,
+		}
+		var h homeValue
+		if err := homes.Lookup(a.TGID, &h); err == nil {
+			t.Home = h.Netns.id()
+		} else if !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil, fmt.Errorf("reading the home of process %d: %w", a.TGID, err)
+		}
+		out.Threads = append(out.Threads, t)
+	}
+	if err := entries.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return nil, fmt.Errorf("reading the threads that are away: %w", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/netns-trace/netns-trace/pkg/finding"
+)
+
+// Tally counts findings for the last summary.
+type Tally struct {
+	incidents map[string]bool
+	kinds     map[string]int // "class kind" to how many incidents opened so
+}
+
+// Count takes note of a finding.
+func (t *Tally) Count(f *finding.Finding) {
+	if t.incidents == nil {
+		t.incidents, t.kinds = make(map[string]bool), make(map[string]int)
+	}
+	if t.incidents[f.ID] {
+		return
+	}
+	t.incidents[f.ID] = true
+	t.kinds[string(f.Class)+" "+f.Kind]++
+}
+
+// Incidents is how many different incidents there were.
+func (t *Tally) Incidents() int { return len(t.incidents) }
+
+// Summary is what is said when tracing ends.
+type Summary struct {
+	Watched  []string // what was watched, in words
+	Duration time.Duration
+	Records  uint64
+	Lost     map[string]uint64
+	Unseen   []string // what could not be seen on this kernel
+}
+
+// Write writes the summary after a tally.
+func (s Summary) Write(w io.Writer, t *Tally) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "watched %s for %s\n", strings.Join(s.Watched, ", "), round(s.Duration))
+	fmt.Fprintf(&b, "found   %s\n", t.words())
+	if len(s.Lost) == 0 {
+		fmt.Fprintf(&b, "lost    nothing (%d records)\n", s.Records)
+	} else {
+		fmt.Fprintf(&b, "lost    %s (of %d records read)\n", lost(s.Lost), s.Records)
+	}
+	for _, u := range s.Unseen {
+		fmt.Fprintf(&b, "unseen  %s\n", u)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (t *Tally) words() string {
+	if len(t.kinds) == 0 {
+		return "nothing"
+	}
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(t.kinds)) {
+		parts = append(parts, fmt.Sprintf("%d %s", t.kinds[kind], kind))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func lost[N int64 | uint64](counts map[string]N) string {
+	var parts []string
+	for _, cause := range slices.SortedFunc(maps.Keys(counts), cmp.Compare[string]) {
+		parts = append(parts, fmt.Sprintf("%d %s", counts[cause], cause))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func round(d time.Duration) time.Duration {
+	if d < time.Minute {
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(time.Second)
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package threads finds threads that are left behind in a network namespace that
+// is not their process's: cloned while their parent was away with setns(2), or
+// gone and never returned. See docs/threads.md.
+package threads
+
+import (
+	"time"
+
+	"github.com/netns-trace/netns-trace/pkg/finding"
+	"github.com/netns-trace/netns-trace/pkg/record"
+)
+
+// Config is what the user chose.
+type Config struct {
+	// Away is how long a thread may be away before it is reported.
+	Away time.Duration
+	// HomeAny: threads may live in any namespace; only a clone whose parent went
+	// back without it is reported.
+	HomeAny bool
+}
+
+// Detector follows the threads that are away from home. It keeps an entry for
+// each, and the kernel's map bounds how many those can be.
+type Detector struct {
+	cfg     Config
+	known   *finding.Knowledge
+	threads map[uint32]*thread // by tid
+	named   map[uint32]bool    // processes that the user chose
+	next    uint64             // the earliest deadline, 0: none
+}
+
+// thread is one thread that is away from home.
+type thread struct {
+	id          record.Thread
+	home, netns record.NetnsID
+	since       uint64
+	processSize uint32 // threads of its process when it was first noticed
+	stacks      record.Stacks
+	origin      origin
+	deadline    uint64 // when to report it if it is still away; 0: not by time
+
+	parent     record.Thread // of a clone
+	leftHome   uint64        // when the parent left, 0: not seen
+	parentBack uint64        // when the parent came home (or exited), 0: not yet
+	parentGone bool          // it exited instead
+	deferred   bool          // a clone not reported until its parent is back
+
+	incident string // id of the finding once reported
+	kind     string // last kind reported
+	harm     harm
+}
+
+// origin is how a thread came to be away.
+type origin uint8
+
+const (
+	moved      origin = iota // it called setns or unshare itself
+	cloned                   // it was cloned there
+	seenBefore               // it was there when tracing started
+)
+
+// New returns a detector that words its findings with known.
+func New(cfg Config, known *finding.Knowledge) *Detector {
+	return &Detector{
+		cfg: cfg, known: known,
+		threads: make(map[uint32]*thread), named: make(map[uint32]bool),
+	}
+}
+
+// Class implements trace.Detector.
+func (d *Detector) Class() finding.Class { return finding.Threads }
+
+// Wake is when the detector wants to see a record even if nothing happens, in ns
+// of CLOCK_MONOTONIC; 0 is never.
+func (d *Detector) Wake() uint64 { return d.next }
+
+// Observe takes in one record and emits what follows from it.
+func (d *Detector) Observe(rec record.Record, emit func(*finding.Finding)) {
+	switch r := rec.(type) {
+	case *record.NetnsSwitch:
+		d.switched(r, emit)
+	case *record.ThreadClone:
+		d.cloned(r, emit)
+	case *record.ThreadExit:
+		d.left(r.Thread.TID, r.When(), true, emit)
+	case *record.ThreadSeen:
+		d.seen(r)
+	case *record.Process:
+		d.process(r, emit)
+	case *record.StrandedCall:
+		d.called(r, emit)
+	case *record.AwayThreads:
+		d.reconcile(r, emit)
+	}
+	if d.next != 0 && rec.When() >= d.next {
+		d.overdue(rec.When(), emit)
+	}
+}
+
+func (d *Detector) switched(r *record.NetnsSwitch, emit func(*finding.Finding)) {
+	t := d.threads[r.Thread.TID]
+	if r.To.Same(r.Home) {
+		if t != nil {
+			d.left(r.Thread.TID, r.When(), false, emit)
+		} else {
+			d.parentReturned(r.Thread.TID, r.When(), false, emit)
+		}
+		return
+	}
+	if t != nil { // from one strange place to another: its window goes on
+		t.netns = r.To
+		return
+	}
+	t = &thread{
+		id: r.Thread, home: r.Home, netns: r.To, since: r.When(),
+		processSize: r.Threads, stacks: r.Stacks.Clone(), origin: moved,
+	}
+	d.threads[r.Thread.TID] = t
+	if !d.cfg.HomeAny {
+		d.setDeadline(t, r.When())
+	}
+}
+
+func (d *Detector) cloned(r *record.ThreadClone, emit func(*finding.Finding)) {
+	t := &thread{
+		id: r.Child, home: r.Home, netns: r.Away, since: r.When(),
+		processSize: r.Threads, stacks: r.Stacks.Clone(), origin: cloned,
+		parent: r.Parent, leftHome: r.LeftHome,
+		// A process that moved as a whole, before it had a second thread, may mean to
+		// stay where it is; that its parent goes back without the clone is the proof.
+		deferred: d.cfg.HomeAny || r.LeftAlone && !d.named[r.Child.TGID],
+	}
+	d.threads[r.Child.TID] = t
+	if !t.deferred {
+		emit(d.report(t, KindCloned, r.When()))
+	}
+}
+
+// left is a thread going home, or exiting.
+func (d *Detector) left(tid uint32, at uint64, exited bool, emit func(*finding.Finding)) {
+	t := d.threads[tid]
+	if t == nil {
+		return
+	}
+	delete(d.threads, tid)
+	if t.incident != "" {
+		kind := KindRecovered
+		if exited {
+			kind = KindExited
+		}
+		emit(d.report(t, kind, at))
+	}
+	d.parentReturned(tid, at, exited, emit)
+}
+
+// parentReturned reports the clones that a thread leaves behind by going home.
+func (d *Detector) parentReturned(tid uint32, at uint64, exited bool, emit func(*finding.Finding)) {
+	for _, t := range d.sorted() {
+		if t.origin != cloned || t.parent.TID != tid || t.parentBack != 0 {
+			continue
+		}
+		t.parentBack, t.parentGone = at, exited
+		emit(d.report(t, KindStranded, at))
+	}
+}
+
+func (d *Detector) seen(r *record.ThreadSeen) {
+	if d.cfg.HomeAny || d.threads[r.Thread.TID] != nil {
+		return
+	}
+	t := &thread{
+		id: r.Thread, home: r.Home, netns: r.Netns, since: r.When(),
+		processSize: r.Threads, origin: seenBefore,
+	}
+	d.threads[r.Thread.TID] = t
+	d.setDeadline(t, r.When())
+}
+
+func (d *Detector) process(r *record.Process, emit func(*finding.Finding)) {
+	switch r.Event {
+	case record.ProcessSeen:
+		if r.Named {
+			d.named[r.Leader.TGID] = true
+		}
+	case record.ProcessExec, record.ProcessExit:
+		for _, t := range d.sorted() {
+			if t.id.TGID == r.Leader.TGID {
+				d.left(t.id.TID, r.When(), true, emit)
+			}
+		}
+		if r.Event == record.ProcessExit {
+			delete(d.named, r.Leader.TGID)
+		}
+	}
+}
+
+// reconcile puts the picture right after records were lost: the kernel's list of
+// threads that are away is the truth.
+func (d *Detector) reconcile(r *record.AwayThreads, emit func(*finding.Finding)) {
+	alive := make(map[uint32]bool, len(r.Threads))
+	for _, a := range r.Threads {
+		alive[a.TID] = true
+		if d.threads[a.TID] != nil {
+			continue
+		}
+		t := &thread{
+			id:   record.Thread{TGID: a.TGID, TID: a.TID},
+			home: a.Home, netns: a.Netns, since: a.Since, origin: moved,
+		}
+		if a.LeftBehind {
+			t.origin = seenBefore
+		}
+		d.threads[a.TID] = t
+		if !d.cfg.HomeAny {
+			d.setDeadline(t, max(a.Since, r.When()))
+		}
+	}
+	for _, t := range d.sorted() {
+		if !alive[t.id.TID] {
+			d.left(t.id.TID, r.When(), true, emit)
+		}
+	}
+}
+
+func (d *Detector) setDeadline(t *thread, from uint64) {
+	t.deadline = from + uint64(d.cfg.Away)
+	if d.next == 0 || t.deadline < d.next {
+		d.next = t.deadline
+	}
+}
+
+// overdue reports the threads whose time is up.
+func (d *Detector) overdue(now uint64, emit func(*finding.Finding)) {
+	var due []*thread
+	d.next = 0
+	for _, t := range d.sorted() {
+		switch {
+		case t.deadline == 0:
+		case t.deadline <= now:
+			t.deadline = 0
+			due = append(due, t)
+		case d.next == 0 || t.deadline < d.next:
+			d.next = t.deadline
+		}
+	}
+	for _, t := range withoutMovedLeaders(due) {
+		kind := KindNeverReturned
+		if t.origin == seenBefore {
+			kind = KindStrandedBefore
+		}
+		emit(d.report(t, kind, now))
+	}
+}

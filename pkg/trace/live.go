@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package trace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/netns-trace/netns-trace/pkg/probe"
+	"github.com/netns-trace/netns-trace/pkg/record"
+)
+
+// Live is the source of records that is the running kernel.
+type Live struct {
+	session *probe.Session
+	namer   *Namer
+	engine  *Engine
+	decoder record.Decoder
+
+	lost      map[lossKey]uint64
+	reconcile bool // records were lost since the kernel's own lists were last read
+
+	// Records counts what came out of the ring buffer.
+	Records uint64
+	// Processes follows the processes that the user named.
+	Processes Processes
+}
+
+type lossKey struct{ detector, cause string }
+
+// lossEvery is how often losses are looked at while records come; a verdict's
+// evidence is no older than that.
+const lossEvery = 200 * time.Millisecond
+
+// NewLive connects a session to an engine.
+func NewLive(session *probe.Session, namer *Namer, engine *Engine, setup *record.Setup) *Live {
+	l := &Live{session: session, namer: namer, engine: engine, lost: make(map[lossKey]uint64)}
+	engine.Feed(probe.Clock())
+	engine.Feed(setup)
+	return l
+}
+
+// Run feeds records until the context ends, or until done says so after a record;
+// done may be nil. What is in the ring buffer by then is still taken in.
+func (l *Live) Run(ctx context.Context, done func() bool) error {
+	stop := context.AfterFunc(ctx, func() {
+		// A wake-up that fails is made up for by the deadline of the wait.
+		_ = l.session.Interrupt()
+	})
+	defer stop()
+	looked := time.Now()
+	for ctx.Err() == nil && (done == nil || !done()) {
+		err := l.step(time.Now().Add(l.patience()))
+		if errors.Is(err, probe.ErrTimeout) {
+			l.engine.Feed(&record.Tick{Time: record.Time(probe.Now())})
+		} else if err != nil {
+			return err
+		}
+		if time.Since(looked) >= lossEvery {
+			looked = time.Now()
+			if err := l.lookAtLosses(); err != nil {
+				return err
+			}
+		}
+	}
+	return l.Drain()
+}
+
+// Drain takes in what is in the ring buffer now, without waiting.
+func (l *Live) Drain() error {
+	for {
+		err := l.step(time.Unix(0, 1))
+		if errors.Is(err, probe.ErrTimeout) {
+			return l.lookAtLosses()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// patience is how long to wait for a record: until a detector wants to be woken,
+// at most a second, so that losses do not stay unseen.
+func (l *Live) patience() time.Duration {
+	const most = time.Second
+	wake := l.engine.Wake()
+	if wake == 0 {
+		return most
+	}
+	now := probe.Now()
+	if wake <= now {
+		return 0
+	}
+	return min(time.Duration(wake-now), most)
+}
+
+func (l *Live) step(deadline time.Time) error {
+	raw, err := l.session.Read(deadline)
+	if err != nil {
+		return err
+	}
+	l.Records++
+	rec, err := l.decoder.Decode(raw)
+	if err != nil {
+		return fmt.Errorf("decoding what this program's own probes wrote: %w", err)
+	}
+	l.Processes.observe(rec)
+	for _, name := range l.namer.Names(rec) {
+		l.engine.Feed(name)
+	}
+	l.engine.Feed(rec)
+	return nil
+}
+
+// lookAtLosses feeds the losses that are new, and the kernel's own lists if
+// records are missing.
+func (l *Live) lookAtLosses() error {
+	losses, err := l.session.Losses()
+	if err != nil {
+		return err
+	}
+	for i := range losses {
+		loss := &losses[i]
+		key := lossKey{loss.Detector, loss.Cause}
+		if l.lost[key] == loss.Count {
+			continue
+		}
+		l.lost[key] = loss.Count
+		l.engine.Feed(loss)
+		l.reconcile = l.reconcile || loss.Cause == probe.RingFull
+	}
+	if !l.reconcile {
+		return nil
+	}
+	l.reconcile = false
+	away, err := l.session.AwayThreads()
+	if err != nil {
+		return err
+	}
+	for i := range away.Threads {
+		for _, name := range l.namer.netns(away.Threads[i].Netns, int(away.Threads[i].TID)) {
+			l.engine.Feed(name)
+		}
+	}
+	l.engine.Feed(away)
+	return nil
+}
+
+// Losses is everything that was lost, by "detector cause".
+func (l *Live) Losses() map[string]uint64 {
+	out := make(map[string]uint64, len(l.lost))
+	for key, n := range l.lost {
+		out[key.detector+" "+key.cause] = n
+	}
+	return out
+}
+
+// Processes follows which of the processes that the user named are there.
+type Processes struct {
+	Seen map[uint32]record.Thread // alive, by pid
+	Gone []record.Thread          // exited meanwhile; the last few of many
+}
+
+// goneMax bounds how many are remembered after their end.
+const goneMax = 64
+
+func (p *Processes) observe(rec record.Record) {
+	r, ok := rec.(*record.Process)
+	if !ok || !r.Named {
+		return
+	}
+	if p.Seen == nil {
+		p.Seen = make(map[uint32]record.Thread)
+	}
+	if r.Event != record.ProcessExit {
+		p.Seen[r.Leader.TGID] = r.Leader
+		return
+	}
+	delete(p.Seen, r.Leader.TGID)
+	if len(p.Gone) < goneMax {
+		p.Gone = append(p.Gone, r.Leader)
+	}
+}

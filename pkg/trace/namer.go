@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package trace
+
+import (
+	"fmt"
+
+	"github.com/netns-trace/netns-trace/pkg/identity"
+	"github.com/netns-trace/netns-trace/pkg/kernel"
+	"github.com/netns-trace/netns-trace/pkg/probe"
+	"github.com/netns-trace/netns-trace/pkg/record"
+	"github.com/netns-trace/netns-trace/pkg/userstack"
+)
+
+// Namer learns names for what a record mentions, while it can still be asked:
+// namespaces, processes and code addresses. What it learns are records too.
+type Namer struct {
+	identity *identity.Namer
+	symbols  *kernel.Symbols
+	users    *userstack.Resolver
+	rawAddrs bool
+
+	told    map[uint32]record.NetnsName // last told of each namespace, by inode
+	process map[uint32]record.ProcessName
+}
+
+// toldMax bounds what is remembered of what was told; beyond it names are told
+// again, which costs space in a recording and nothing else.
+const toldMax = 16384
+
+// NewNamer makes a namer. symbols may be nil: kernel addresses then have no
+// names. With rawAddrs addresses are told beside the names.
+func NewNamer(id *identity.Namer, symbols *kernel.Symbols, users *userstack.Resolver, rawAddrs bool) *Namer {
+	return &Namer{
+		identity: id, symbols: symbols, users: users, rawAddrs: rawAddrs,
+		told: make(map[uint32]record.NetnsName), process: make(map[uint32]record.ProcessName),
+	}
+}
+
+// Names returns records of what is newly known of the things that rec mentions.
+func (n *Namer) Names(rec record.Record) []record.Record {
+	var out []record.Record
+	switch r := rec.(type) {
+	case *record.NetnsSwitch:
+		// A switch of a healthy daemon is followed by many more. Its stack is named
+		// all the same: when the thread does not return, its program may be gone.
+		out = append(n.netns(r.Home, int(r.Thread.TGID)), n.netns(r.To)...)
+		out = append(out, n.processName(r.Thread)...)
+		out = append(out, n.stacks(r.Thread.TGID, &r.Stacks)...)
+	case *record.ThreadClone:
+		out = append(n.netns(r.Home, int(r.Child.TGID)), n.netns(r.Away, int(r.Child.TID))...)
+		out = append(out, n.processName(r.Child)...)
+		out = append(out, n.stacks(r.Child.TGID, &r.Stacks)...)
+	case *record.ThreadSeen:
+		out = append(n.netns(r.Home, int(r.Thread.TGID)), n.netns(r.Netns, int(r.Thread.TID))...)
+		out = append(out, n.processName(r.Thread)...)
+	case *record.StrandedCall:
+		out = n.netns(r.Netns, int(r.Thread.TID))
+	case *record.DevWait:
+		out = n.netns(r.Netns)
+	}
+	return out
+}
+
+func (n *Namer) netns(id record.NetnsID, hints ...int) []record.Record {
+	if id.Inode == 0 {
+		return nil
+	}
+	name := record.NetnsName{Time: record.Time(probe.Now()), Netns: id}
+	if id.Inode == n.identity.Host() {
+		name.Name = "host"
+	} else if known, ok := n.identity.Netns(id.Inode, hints...); ok {
+		name.Name = known.Name
+		name.Container, name.ContainerName = known.Container.ID, known.Container.Name
+	}
+	before, seen := n.told[id.Inode]
+	same := seen && before.Netns.Same(id) && before.Name == name.Name &&
+		before.Container == name.Container && before.ContainerName == name.ContainerName
+	if same || (name.Name == "" && name.Container == "") {
+		return nil
+	}
+	if len(n.told) >= toldMax {
+		clear(n.told)
+	}
+	n.told[id.Inode] = name
+	return []record.Record{&name}
+}
+
+func (n *Namer) processName(t record.Thread) []record.Record {
+	p, err := n.identity.Process(int(t.TGID))
+	if err != nil { // it is gone, or not ours to read: it stays without a container
+		return nil
+	}
+	name := record.ProcessName{
+		Time: record.Time(probe.Now()), TGID: t.TGID,
+		Container: p.Container.ID, ContainerName: p.Container.Name,
+	}
+	before, seen := n.process[t.TGID]
+	if name.Container == "" && !seen {
+		return nil
+	}
+	if seen && before.Container == name.Container && before.ContainerName == name.ContainerName {
+		return nil
+	}
+	if len(n.process) >= toldMax {
+		clear(n.process)
+	}
+	n.process[t.TGID] = name
+	return []record.Record{&name}
+}
+
+func (n *Namer) stacks(tgid uint32, s *record.Stacks) []record.Record {
+	var out []record.Record
+	at := record.Time(probe.Now())
+	for _, pc := range s.Kernel {
+		out = append(out, &record.Symbol{Time: at, Addr: pc, Text: n.kernelFrame(pc)})
+	}
+	if len(s.User) == 0 {
+		return out
+	}
+	for i, f := range n.users.Resolve(int(tgid), s.User) {
+		out = append(out, &record.Symbol{Time: at, TGID: tgid, Addr: s.User[i], Text: n.userFrame(s.User[i], f)})
+	}
+	return out
+}
+
+// kernelFrame names a return address. Without a name, or without the user's wish
+// for raw ones, an address is not shown: it would tell where the kernel lies.
+func (n *Namer) kernelFrame(pc uint64) string {
+	text := "?"
+	if n.symbols != nil {
+		if f, ok := n.symbols.Resolve(pc); ok {
+			text = f.String()
+		}
+	}
+	if n.rawAddrs {
+		text += fmt.Sprintf(" 0x%x", pc)
+	}
+	return text
+}
+
+func (n *Namer) userFrame(pc uint64, f userstack.Frame) string {
+	text := f.String()
+	if n.rawAddrs {
+		text += fmt.Sprintf(" 0x%x", pc)
+	}
+	return text
+}
