@@ -10,6 +10,9 @@
  */
 #include "emit.h"
 
+DESCRIBE(dev_wait_record);
+DESCRIBE(console_wait_record);
+
 #define MAX_WAITING 16384
 #define MAX_CPUS 1024
 

@@ -8,6 +8,13 @@
 #include "threads_home.h"
 #include "threads_calls.h"
 
+DESCRIBE(netns_switch_record);
+DESCRIBE(thread_clone_record);
+DESCRIBE(thread_exit_record);
+DESCRIBE(thread_seen_record);
+DESCRIBE(process_record);
+DESCRIBE(stranded_call_record);
+
 /* A thread changes namespace: setns(2) or unshare(2); `to` is NULL when it exits. */
 static __always_inline int switched(void *ctx, struct task_struct *task, struct nsproxy *to)
 {

@@ -28,6 +28,12 @@ struct {
 	__type(value, __u64);
 } losses SEC(".maps");
 
+/*
+ * Puts a record's layout into the object's BTF, where a record that is only ever
+ * pointed to would not be: pkg/probe's tests decode by it.
+ */
+#define DESCRIBE(kind) const struct kind *kind##_layout __attribute__((unused))
+
 /* netns-trace itself, whose own threads and sockets are nobody's bug */
 const volatile __u32 self_tgid;
 

@@ -16,18 +16,20 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	refsMapLosses        = "losses"
-	refsMapRing          = "ring"
-	refsMapWaiting       = "waiting"
-	refsProgConsoleRawTp = "console_raw_tp"
-	refsProgFreeFentry   = "free_fentry"
-	refsProgFreeKprobe   = "free_kprobe"
-	refsProgNotifyFentry = "notify_fentry"
-	refsProgNotifyKprobe = "notify_kprobe"
-	refsVarCpus          = "cpus"
-	refsVarPerCpuOffset  = "per_cpu_offset"
-	refsVarSelfTgid      = "self_tgid"
-	refsVarWaitingCount  = "waiting_count"
+	refsMapLosses                  = "losses"
+	refsMapRing                    = "ring"
+	refsMapWaiting                 = "waiting"
+	refsProgConsoleRawTp           = "console_raw_tp"
+	refsProgFreeFentry             = "free_fentry"
+	refsProgFreeKprobe             = "free_kprobe"
+	refsProgNotifyFentry           = "notify_fentry"
+	refsProgNotifyKprobe           = "notify_kprobe"
+	refsVarConsoleWaitRecordLayout = "console_wait_record_layout"
+	refsVarCpus                    = "cpus"
+	refsVarDevWaitRecordLayout     = "dev_wait_record_layout"
+	refsVarPerCpuOffset            = "per_cpu_offset"
+	refsVarSelfTgid                = "self_tgid"
+	refsVarWaitingCount            = "waiting_count"
 )
 
 // loadRefs returns the embedded CollectionSpec for refs.
@@ -92,10 +94,12 @@ type refsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type refsVariableSpecs struct {
-	Cpus         *ebpf.VariableSpec `ebpf:"cpus"`
-	PerCpuOffset *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
-	SelfTgid     *ebpf.VariableSpec `ebpf:"self_tgid"`
-	WaitingCount *ebpf.VariableSpec `ebpf:"waiting_count"`
+	ConsoleWaitRecordLayout *ebpf.VariableSpec `ebpf:"console_wait_record_layout"`
+	Cpus                    *ebpf.VariableSpec `ebpf:"cpus"`
+	DevWaitRecordLayout     *ebpf.VariableSpec `ebpf:"dev_wait_record_layout"`
+	PerCpuOffset            *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
+	SelfTgid                *ebpf.VariableSpec `ebpf:"self_tgid"`
+	WaitingCount            *ebpf.VariableSpec `ebpf:"waiting_count"`
 }
 
 // refsObjects contains all objects after they have been loaded into the kernel.
@@ -135,10 +139,12 @@ func (m *refsMaps) Close() error {
 //
 // It can be passed to loadRefsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type refsVariables struct {
-	Cpus         *ebpf.Variable `ebpf:"cpus"`
-	PerCpuOffset *ebpf.Variable `ebpf:"per_cpu_offset"`
-	SelfTgid     *ebpf.Variable `ebpf:"self_tgid"`
-	WaitingCount *ebpf.Variable `ebpf:"waiting_count"`
+	ConsoleWaitRecordLayout *ebpf.Variable `ebpf:"console_wait_record_layout"`
+	Cpus                    *ebpf.Variable `ebpf:"cpus"`
+	DevWaitRecordLayout     *ebpf.Variable `ebpf:"dev_wait_record_layout"`
+	PerCpuOffset            *ebpf.Variable `ebpf:"per_cpu_offset"`
+	SelfTgid                *ebpf.Variable `ebpf:"self_tgid"`
+	WaitingCount            *ebpf.Variable `ebpf:"waiting_count"`
 }
 
 // refsPrograms contains all programs after they have been loaded into the kernel.

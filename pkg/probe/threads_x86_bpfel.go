@@ -16,35 +16,41 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	threadsMapAway              = "away"
-	threadsMapCalls             = "calls"
-	threadsMapHomes             = "homes"
-	threadsMapLosses            = "losses"
-	threadsMapRing              = "ring"
-	threadsProgCloneRawTp       = "clone_raw_tp"
-	threadsProgCloneTpBtf       = "clone_tp_btf"
-	threadsProgConnectFexit     = "connect_fexit"
-	threadsProgConnectKprobe    = "connect_kprobe"
-	threadsProgConnectKretprobe = "connect_kretprobe"
-	threadsProgExecRawTp        = "exec_raw_tp"
-	threadsProgExecTpBtf        = "exec_tp_btf"
-	threadsProgExitRawTp        = "exit_raw_tp"
-	threadsProgExitTpBtf        = "exit_tp_btf"
-	threadsProgScanIter         = "scan_iter"
-	threadsProgSocketFexit      = "socket_fexit"
-	threadsProgSocketKprobe     = "socket_kprobe"
-	threadsProgSocketKretprobe  = "socket_kretprobe"
-	threadsProgSwitchFentry     = "switch_fentry"
-	threadsProgSwitchKprobe     = "switch_kprobe"
-	threadsVarAwayCount         = "away_count"
-	threadsVarAwayNs            = "away_ns"
-	threadsVarCommCount         = "comm_count"
-	threadsVarComms             = "comms"
-	threadsVarFollow            = "follow"
-	threadsVarHomeCount         = "home_count"
-	threadsVarHomeInum          = "home_inum"
-	threadsVarSelfTgid          = "self_tgid"
-	threadsVarWatchAll          = "watch_all"
+	threadsMapAway                     = "away"
+	threadsMapCalls                    = "calls"
+	threadsMapHomes                    = "homes"
+	threadsMapLosses                   = "losses"
+	threadsMapRing                     = "ring"
+	threadsProgCloneRawTp              = "clone_raw_tp"
+	threadsProgCloneTpBtf              = "clone_tp_btf"
+	threadsProgConnectFexit            = "connect_fexit"
+	threadsProgConnectKprobe           = "connect_kprobe"
+	threadsProgConnectKretprobe        = "connect_kretprobe"
+	threadsProgExecRawTp               = "exec_raw_tp"
+	threadsProgExecTpBtf               = "exec_tp_btf"
+	threadsProgExitRawTp               = "exit_raw_tp"
+	threadsProgExitTpBtf               = "exit_tp_btf"
+	threadsProgScanIter                = "scan_iter"
+	threadsProgSocketFexit             = "socket_fexit"
+	threadsProgSocketKprobe            = "socket_kprobe"
+	threadsProgSocketKretprobe         = "socket_kretprobe"
+	threadsProgSwitchFentry            = "switch_fentry"
+	threadsProgSwitchKprobe            = "switch_kprobe"
+	threadsVarAwayCount                = "away_count"
+	threadsVarAwayNs                   = "away_ns"
+	threadsVarCommCount                = "comm_count"
+	threadsVarComms                    = "comms"
+	threadsVarFollow                   = "follow"
+	threadsVarHomeCount                = "home_count"
+	threadsVarHomeInum                 = "home_inum"
+	threadsVarNetnsSwitchRecordLayout  = "netns_switch_record_layout"
+	threadsVarProcessRecordLayout      = "process_record_layout"
+	threadsVarSelfTgid                 = "self_tgid"
+	threadsVarStrandedCallRecordLayout = "stranded_call_record_layout"
+	threadsVarThreadCloneRecordLayout  = "thread_clone_record_layout"
+	threadsVarThreadExitRecordLayout   = "thread_exit_record_layout"
+	threadsVarThreadSeenRecordLayout   = "thread_seen_record_layout"
+	threadsVarWatchAll                 = "watch_all"
 )
 
 // loadThreads returns the embedded CollectionSpec for threads.
@@ -121,15 +127,21 @@ type threadsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type threadsVariableSpecs struct {
-	AwayCount *ebpf.VariableSpec `ebpf:"away_count"`
-	AwayNs    *ebpf.VariableSpec `ebpf:"away_ns"`
-	CommCount *ebpf.VariableSpec `ebpf:"comm_count"`
-	Comms     *ebpf.VariableSpec `ebpf:"comms"`
-	Follow    *ebpf.VariableSpec `ebpf:"follow"`
-	HomeCount *ebpf.VariableSpec `ebpf:"home_count"`
-	HomeInum  *ebpf.VariableSpec `ebpf:"home_inum"`
-	SelfTgid  *ebpf.VariableSpec `ebpf:"self_tgid"`
-	WatchAll  *ebpf.VariableSpec `ebpf:"watch_all"`
+	AwayCount                *ebpf.VariableSpec `ebpf:"away_count"`
+	AwayNs                   *ebpf.VariableSpec `ebpf:"away_ns"`
+	CommCount                *ebpf.VariableSpec `ebpf:"comm_count"`
+	Comms                    *ebpf.VariableSpec `ebpf:"comms"`
+	Follow                   *ebpf.VariableSpec `ebpf:"follow"`
+	HomeCount                *ebpf.VariableSpec `ebpf:"home_count"`
+	HomeInum                 *ebpf.VariableSpec `ebpf:"home_inum"`
+	NetnsSwitchRecordLayout  *ebpf.VariableSpec `ebpf:"netns_switch_record_layout"`
+	ProcessRecordLayout      *ebpf.VariableSpec `ebpf:"process_record_layout"`
+	SelfTgid                 *ebpf.VariableSpec `ebpf:"self_tgid"`
+	StrandedCallRecordLayout *ebpf.VariableSpec `ebpf:"stranded_call_record_layout"`
+	ThreadCloneRecordLayout  *ebpf.VariableSpec `ebpf:"thread_clone_record_layout"`
+	ThreadExitRecordLayout   *ebpf.VariableSpec `ebpf:"thread_exit_record_layout"`
+	ThreadSeenRecordLayout   *ebpf.VariableSpec `ebpf:"thread_seen_record_layout"`
+	WatchAll                 *ebpf.VariableSpec `ebpf:"watch_all"`
 }
 
 // threadsObjects contains all objects after they have been loaded into the kernel.
@@ -173,15 +185,21 @@ func (m *threadsMaps) Close() error {
 //
 // It can be passed to loadThreadsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type threadsVariables struct {
-	AwayCount *ebpf.Variable `ebpf:"away_count"`
-	AwayNs    *ebpf.Variable `ebpf:"away_ns"`
-	CommCount *ebpf.Variable `ebpf:"comm_count"`
-	Comms     *ebpf.Variable `ebpf:"comms"`
-	Follow    *ebpf.Variable `ebpf:"follow"`
-	HomeCount *ebpf.Variable `ebpf:"home_count"`
-	HomeInum  *ebpf.Variable `ebpf:"home_inum"`
-	SelfTgid  *ebpf.Variable `ebpf:"self_tgid"`
-	WatchAll  *ebpf.Variable `ebpf:"watch_all"`
+	AwayCount                *ebpf.Variable `ebpf:"away_count"`
+	AwayNs                   *ebpf.Variable `ebpf:"away_ns"`
+	CommCount                *ebpf.Variable `ebpf:"comm_count"`
+	Comms                    *ebpf.Variable `ebpf:"comms"`
+	Follow                   *ebpf.Variable `ebpf:"follow"`
+	HomeCount                *ebpf.Variable `ebpf:"home_count"`
+	HomeInum                 *ebpf.Variable `ebpf:"home_inum"`
+	NetnsSwitchRecordLayout  *ebpf.Variable `ebpf:"netns_switch_record_layout"`
+	ProcessRecordLayout      *ebpf.Variable `ebpf:"process_record_layout"`
+	SelfTgid                 *ebpf.Variable `ebpf:"self_tgid"`
+	StrandedCallRecordLayout *ebpf.Variable `ebpf:"stranded_call_record_layout"`
+	ThreadCloneRecordLayout  *ebpf.Variable `ebpf:"thread_clone_record_layout"`
+	ThreadExitRecordLayout   *ebpf.Variable `ebpf:"thread_exit_record_layout"`
+	ThreadSeenRecordLayout   *ebpf.Variable `ebpf:"thread_seen_record_layout"`
+	WatchAll                 *ebpf.Variable `ebpf:"watch_all"`
 }
 
 // threadsPrograms contains all programs after they have been loaded into the kernel.

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/netns-trace/netns-trace/pkg/record"
+)
+
+// The C and the Go spelling of a record must mean the same bytes. Each case
+// writes values where the compiled object's own type information says that the C
+// fields are, and reads them with the Go decoder.
+func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
+	thread := func(prefix string, tgid, tid, start uint64) map[string]uint64 {
+		return map[string]uint64{prefix + ".tgid": tgid, prefix + ".tid": tid, prefix + ".start": start, prefix + ".comm": 'd'}
+	}
+	netns := func(prefix string, cookie, inum uint64) map[string]uint64 {
+		return map[string]uint64{prefix + ".cookie": cookie, prefix + ".inum": inum}
+	}
+	stacks := map[string]uint64{
+		"stacks.kernel_bytes": 8, "stacks.kernel": 0xffffffff81000001,
+		"stacks.user_bytes": ^uint64(13), "stacks.user": 77,
+	}
+	wantStacks := record.Stacks{Kernel: []uint64{0xffffffff81000001}, UserErr: 14}
+
+	tests := []struct {
+		object func() (*ebpf.CollectionSpec, error)
+		kind   string
+		number uint64
+		fields []map[string]uint64
+		want   record.Record
+	}{
+		{
+			loadThreads, "netns_switch_record", 1,
+			[]map[string]uint64{thread("thread", 1, 2, 3), netns("home", 4, 5), netns("from", 6, 7), netns("to", 8, 9),
+				{"nr_threads": 10, "clones": 11}, stacks},
+			&record.NetnsSwitch{
+				Time: 99, Thread: record.Thread{TGID: 1, TID: 2, Start: 3, Comm: "d"},
+				Home: record.NetnsID{Cookie: 4, Inode: 5}, From: record.NetnsID{Cookie: 6, Inode: 7},
+				To: record.NetnsID{Cookie: 8, Inode: 9}, Threads: 10, Clones: 11, Stacks: wantStacks,
+			},
+		},
+		{
+			loadThreads, "thread_clone_record", 2,
+			[]map[string]uint64{thread("parent", 1, 2, 3), thread("child", 4, 5, 6), netns("home", 7, 8), netns("away", 9, 10),
+				{"left_home": 11, "nr_threads": 12, "left_alone": 1}, stacks},
+			&record.ThreadClone{
+				Time: 99, Parent: record.Thread{TGID: 1, TID: 2, Start: 3, Comm: "d"},
+				Child: record.Thread{TGID: 4, TID: 5, Start: 6, Comm: "d"},
+				Home:  record.NetnsID{Cookie: 7, Inode: 8}, Away: record.NetnsID{Cookie: 9, Inode: 10},
+				LeftHome: 11, Threads: 12, LeftAlone: true, Stacks: wantStacks,
+			},
+		},
+		{
+			loadThreads, "thread_exit_record", 3,
+			[]map[string]uint64{thread("thread", 1, 2, 3), netns("netns", 4, 5)},
+			&record.ThreadExit{
+				Time: 99, Thread: record.Thread{TGID: 1, TID: 2, Start: 3, Comm: "d"}, Netns: record.NetnsID{Cookie: 4, Inode: 5},
+			},
+		},
+		{
+			loadThreads, "thread_seen_record", 4,
+			[]map[string]uint64{thread("thread", 1, 2, 3), netns("home", 4, 5), netns("netns", 6, 7), {"nr_threads": 8}},
+			&record.ThreadSeen{
+				Time: 99, Thread: record.Thread{TGID: 1, TID: 2, Start: 3, Comm: "d"},
+				Home: record.NetnsID{Cookie: 4, Inode: 5}, Netns: record.NetnsID{Cookie: 6, Inode: 7}, Threads: 8,
+			},
+		},
+		{
+			loadThreads, "process_record", 7,
+			[]map[string]uint64{thread("leader", 1, 2, 3), netns("netns", 4, 5), {"nr_threads": 6, "named": 1}},
+			&record.Process{
+				Time: 99, Event: record.ProcessExit, Leader: record.Thread{TGID: 1, TID: 2, Start: 3, Comm: "d"},
+				Home: record.NetnsID{Cookie: 4, Inode: 5}, Threads: 6, Named: true,
+			},
+		},
+		{
+			loadThreads, "stranded_call_record", 8,
+			[]map[string]uint64{thread("thread", 1, 2, 3), netns("netns", 4, 5), {
+				"call": 2, "result": ^uint64(100), "sockets": 6, "connects": 7, "failures": 8,
+				"family": 9, "socket_type": 10, "protocol": 11, "address_bytes": 8, "address": 0x0100007f50000002,
+			}},
+			&record.StrandedCall{
+				Time: 99, Thread: record.Thread{TGID: 1, TID: 2, Start: 3, Comm: "d"}, Netns: record.NetnsID{Cookie: 4, Inode: 5},
+				Call: record.CallConnect, Result: -101, Sockets: 6, Connects: 7, Failures: 8,
+				Family: 9, Type: 10, Protocol: 11, Address: []byte{2, 0, 0, 0x50, 0x7f, 0, 0, 1},
+			},
+		},
+		{
+			loadRefs, "dev_wait_record", 9,
+			[]map[string]uint64{{"dev": 1, "since": 2}, netns("netns", 3, 4),
+				{"refcount": ^uint64(0), "refcount_known": 1, "ifindex": 5, "name": 'v'}},
+			&record.DevWait{
+				Time: 99, Dev: 1, Since: 2, Netns: record.NetnsID{Cookie: 3, Inode: 4},
+				Refcount: -1, RefcountKnown: true, Ifindex: 5, Name: "v",
+			},
+		},
+		{
+			loadRefs, "dev_wait_record", 10,
+			[]map[string]uint64{{"dev": 1, "since": 2}, netns("netns", 3, 4), {"ifindex": 5, "name": 'v'}},
+			&record.DevFree{Time: 99, Dev: 1, Since: 2, Netns: record.NetnsID{Cookie: 3, Inode: 4}, Ifindex: 5, Name: "v"},
+		},
+		{
+			loadRefs, "console_wait_record", 11,
+			[]map[string]uint64{{"text": 'u'}},
+			&record.ConsoleWait{Time: 99, Text: "u"},
+		},
+	}
+	for _, test := range tests {
+		t.Run(fmt.Sprintf("%T", test.want), func(t *testing.T) {
+			fields := []map[string]uint64{{"header.type": test.number, "header.version": 1, "header.time": 99}}
+			raw := wire(t, test.object, test.kind, append(fields, test.fields...))
+			got, err := new(record.Decoder).Decode(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got, cmp.Comparer(slices.Equal[[]uint64])); diff != "" {
+				t.Errorf("decoded otherwise than written (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// wire makes the bytes of a record from the values of its fields.
+func wire(t *testing.T, object func() (*ebpf.CollectionSpec, error), kind string, fields []map[string]uint64) []byte {
+	t.Helper()
+	spec, err := object()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s *btf.Struct
+	if err := spec.Types.TypeByName(kind, &s); err != nil {
+		t.Fatalf("the object does not describe %s: %v", kind, err)
+	}
+	raw := make([]byte, s.Size)
+	binary.LittleEndian.PutUint32(raw[4:], s.Size)
+	for _, group := range fields {
+		for path, value := range group {
+			offset, size := place(t, s, path)
+			var b [8]byte
+			binary.LittleEndian.PutUint64(b[:], value)
+			copy(raw[offset:offset+size], b[:])
+		}
+	}
+	return raw
+}
+
+// place finds a field by its path: where, and how many bytes of a value fit.
+func place(t *testing.T, s *btf.Struct, path string) (offset, size uint32) {
+	t.Helper()
+	head, rest, nested := strings.Cut(path, ".")
+	for _, m := range s.Members {
+		if m.Name != head {
+			continue
+		}
+		at := m.Offset.Bytes()
+		if nested {
+			inner, ok := btf.UnderlyingType(m.Type).(*btf.Struct)
+			if !ok {
+				t.Fatalf("%s is no struct", head)
+			}
+			offset, size = place(t, inner, rest)
+			return at + offset, size
+		}
+		n, err := btf.Sizeof(m.Type)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at, min(uint32(n), 8)
+	}
+	t.Fatalf("%s has no field %s", s.Name, head)
+	return 0, 0
+}
+
+// The names of losses in Go are an index into the C enum.
+func TestLossCausesAreInTheOrderOfTheHeader(t *testing.T) {
+	f, err := os.Open("../../headers/record.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var inC []string
+	re := regexp.MustCompile(`^\tLOSS_(\w+),`)
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if m := re.FindStringSubmatch(lines.Text()); m != nil {
+			inC = append(inC, strings.ToLower(m[1]))
+		}
+	}
+	var inGo []string
+	for _, c := range lossCauses {
+		inGo = append(inGo, c.name)
+	}
+	if diff := cmp.Diff(append(inGo, "causes"), inC); diff != "" {
+		t.Errorf("losses are counted under another name (-Go +C):\n%s", diff)
+	}
+}
+
+// User space reads the values of two maps by hand.
+func TestMapValuesAreAsLargeAsTheirStructs(t *testing.T) {
+	spec, err := loadThreads()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, size := range map[string]int{
+		threadsMapHomes: binary.Size(homeValue{}), threadsMapAway: binary.Size(awayValue{}),
+	} {
+		if got := spec.Maps[name].ValueSize; int(got) != size {
+			t.Errorf("values of %s are %d bytes in C, %d in Go", name, got, size)
+		}
+	}
+}
+
+// Each way names programs that exist, of the kind that it says it is; a map that
+// all objects share must be one.
+func TestWaysNameProgramsOfTheirKind(t *testing.T) {
+	for detector, points := range map[string][]point{DetectorThreads: threadsPoints, DetectorRefs: refsPoints} {
+		set, err := setOf(detector, Kernel{}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec, err := set.spec()
+		if err != nil {
+			t.Fatal(err)
+		}
+		used := make(map[string]bool)
+		for _, p := range points {
+			if !p.required && p.lost == "" {
+				t.Errorf("%s: %q can be missing, but not what is then lost", detector, p.thing)
+			}
+			for _, way := range p.ways {
+				for _, name := range way.programs {
+					prog := spec.Programs[name]
+					if prog == nil {
+						t.Errorf("%s: no program %s", detector, name)
+						continue
+					}
+					used[name] = true
+					section, target, _ := strings.Cut(prog.SectionName, "/")
+					if target != way.Target {
+						t.Errorf("%s: program %s is for %s, the way for %s", detector, name, target, way.Target)
+					}
+					if last := way.programs[len(way.programs)-1]; name == last && Kind(section) != way.Kind {
+						t.Errorf("%s: program %s is a %s, the way a %s", detector, name, section, way.Kind)
+					}
+				}
+			}
+		}
+		for name := range spec.Programs {
+			if !used[name] {
+				t.Errorf("%s: no way uses program %s", detector, name)
+			}
+		}
+	}
+}

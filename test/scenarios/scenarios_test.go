@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package scenarios runs every scenario of this folder in guests: each kernel of
+// the matrix is booted once, and each script that names it runs there. See
+// README.md for how a scenario is written.
+package scenarios
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/netns-trace/netns-trace/test/lab"
+)
+
+// scenarioLimit bounds one scenario; the longest takes a tenth of it on an idle
+// machine.
+const scenarioLimit = 8 * time.Minute
+
+// only lets somebody who works on one kernel leave out the others.
+var only = flag.String("kernels", "", "run on these kernels only, comma-separated (default: all of the matrix)")
+
+// scenario is one script and what its head says of where it runs.
+type scenario struct {
+	name    string
+	path    string
+	kernels []string // of the matrix; nil: all
+	machine string   // "": the plain one; "docker": with a dockerd on its disk
+	flavour string   // of the kernel
+}
+
+func TestScenarios(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots kernels, which -short leaves out")
+	}
+	all, err := readScenarios(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := lab.OpenCache(os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tools, err := buildTools(t.Context(), cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kernel := range lab.KernelNames() {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), kernel) {
+			continue
+		}
+		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
+			// Each machine of the kernel in turn, so that no more than the parallel
+			// kernels are in memory at once.
+			for _, m := range machinesFor(all, kernel) {
+				m.cache, m.tools = cache, tools
+				m.run(t)
+			}
+		})
+	}
+}
+
+// machine is one guest with the scenarios that run in it.
+type machine struct {
+	kernel    string
+	flavour   string
+	kind      string
+	scenarios []scenario
+
+	cache lab.Cache
+	tools map[string]string
+	vm    *lab.VM
+}
+
+func machinesFor(all []scenario, kernel string) []*machine {
+	var out []*machine
+	for _, s := range all {
+		if s.kernels != nil && !slices.Contains(s.kernels, kernel) {
+			continue
+		}
+		at := slices.IndexFunc(out, func(m *machine) bool { return m.kind == s.machine && m.flavour == s.flavour })
+		if at < 0 {
+			out = append(out, &machine{kernel: kernel, kind: s.machine, flavour: s.flavour})
+			at = len(out) - 1
+		}
+		out[at].scenarios = append(out[at].scenarios, s)
+	}
+	return out
+}
+
+func (m *machine) run(t *testing.T) {
+	defer m.close()
+	for _, s := range m.scenarios {
+		t.Run(s.name, func(t *testing.T) {
+			if err := m.play(t, s); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// play runs one scenario, in a fresh guest if the last scenario cost the old one.
+func (m *machine) play(t *testing.T, s scenario) error {
+	if m.vm == nil {
+		if err := m.boot(t); err != nil {
+			return err
+		}
+	}
+	before := len(m.vm.Complaints())
+	var out bytes.Buffer
+	code, err := m.vm.Run(t.Context(), lab.Command{
+		Argv:   []string{"script", "/scenarios/" + filepath.Base(s.path)},
+		Stdout: &out, Stderr: &out, Timeout: scenarioLimit,
+	})
+	complaints := m.vm.Complaints()[before:]
+	if err != nil || code != 0 {
+		// What a failed scenario left behind must not fail the next.
+		defer m.close()
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w\n%s", err, out.String())
+	case code != 0:
+		return fmt.Errorf("the scenario does not hold:\n%s", out.String())
+	case len(complaints) > 0:
+		return fmt.Errorf("the kernel complains: %s", strings.Join(complaints, "\n"))
+	}
+	t.Log(out.String())
+	return nil
+}
+
+func (m *machine) boot(t *testing.T) error {
+	// Not the test's own context: the machine outlives the subtest that needed it.
+	ctx := context.WithoutCancel(t.Context())
+	kernel, err := lab.FetchKernel(ctx, m.cache, m.kernel, m.flavour)
+	if err != nil {
+		return err
+	}
+	config := lab.Config{Cache: m.cache, Kernel: kernel, Files: map[string]string{}}
+	for guest, host := range m.tools {
+		config.Files[guest] = host
+	}
+	refleak, err := lab.BuildModule(ctx, m.cache, kernel, "../faults/refleak")
+	if err != nil {
+		return err
+	}
+	config.Files["/faults/refleak.ko"] = refleak
+	if m.kind == "docker" {
+		if config.Disk, err = lab.DockerDisk(ctx, m.cache); err != nil {
+			return err
+		}
+		config.Modules, config.MemoryMiB = lab.DockerModules(), 2048
+	}
+	if m.vm, err = lab.Boot(ctx, config); err != nil {
+		return err
+	}
+	if failed := m.vm.Failed(); len(failed) > 0 {
+		return errors.New("at boot: " + strings.Join(failed, "; "))
+	}
+	return nil
+}
+
+func (m *machine) close() {
+	if m.vm != nil {
+		m.vm.Close()
+		m.vm = nil
+	}
+}
+
+// buildTools builds what every guest gets: guest path to host path.
+func buildTools(ctx context.Context, cache lab.Cache) (map[string]string, error) {
+	tools := map[string]string{}
+	for name, pkg := range map[string]string{
+		"netns-trace": "../../cmd/netns-trace", "script": "script",
+		"setnsgo": "../faults/setnsgo", "churn": "../faults/churn",
+	} {
+		path, err := lab.BuildGo(ctx, cache, pkg)
+		if err != nil {
+			return nil, err
+		}
+		tools["/usr/local/bin/"+name] = path
+	}
+	dir, err := lab.BuildC(ctx, cache, "../faults/setnsclone")
+	if err != nil {
+		return nil, err
+	}
+	tools["/usr/local/bin/setnsclone"] = filepath.Join(dir, "setnsclone")
+	if dir, err = lab.BuildC(ctx, cache, "../faults/dockerdclone"); err != nil {
+		return nil, err
+	}
+	tools["/faults/dockerdclone.so"] = filepath.Join(dir, "dockerdclone.so")
+	tools["/usr/local/bin/dockerdclone"], err = filepath.Abs("../faults/dockerdclone/dockerdclone.sh")
+	if err != nil {
+		return nil, err
+	}
+	tools["/scenarios"], err = filepath.Abs(".")
+	return tools, err
+}
+
+// readScenarios reads the heads of all scripts of a folder.
+func readScenarios(dir string) ([]scenario, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
+	if err != nil {
+		return nil, err
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("no scenario in %s", dir)
+	}
+	var out []scenario
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		s, err := parseHead(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		s.path, s.name = path, strings.TrimSuffix(filepath.Base(path), ".txtar")
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// parseHead reads the comment that a script begins with.
+func parseHead(text []byte) (scenario, error) {
+	var s scenario
+	said := false
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+		line, comment := strings.CutPrefix(lines.Text(), "#")
+		if !comment {
+			break
+		}
+		key, value, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		if !ok {
+			continue
+		}
+		switch key {
+		case "kernels":
+			said = true
+			if value != "all" {
+				s.kernels = strings.Fields(value)
+			}
+			for _, k := range s.kernels {
+				if !slices.Contains(lab.KernelNames(), k) {
+					return s, fmt.Errorf("no kernel %q in the matrix", k)
+				}
+			}
+		case "machine":
+			s.machine = value
+		case "flavour":
+			s.flavour = value
+		}
+	}
+	if !said {
+		return s, errors.New(`the head does not say "# kernels: all" or which`)
+	}
+	return s, nil
+}
