@@ -146,7 +146,7 @@ func (o *liveOptions) homeInode() (uint32, error) {
 	if err := unix.Statfs(path, &fs); err != nil {
 		return 0, usagef("--home: no network namespace %q: %s: %w", o.home, path, err)
 	}
-	if int64(fs.Type) != nsfsMagic {
+	if fs.Type != nsfsMagic {
 		return 0, usagef("--home: %s is not a network namespace", path)
 	}
 	var st unix.Stat_t

@@ -29,7 +29,7 @@ func examine() (system, error) {
 	if err != nil {
 		return system{}, fmt.Errorf("reading this process's capabilities: %w", err)
 	}
-	if !caps.Has("CAP_SYS_ADMIN") && !(caps.Has("CAP_BPF") && caps.Has("CAP_PERFMON")) {
+	if !caps.Has("CAP_SYS_ADMIN") && (!caps.Has("CAP_BPF") || !caps.Has("CAP_PERFMON")) {
 		return system{}, errNotRoot
 	}
 	if init, err := kernel.InInitPIDNamespace(); err == nil && !init {

@@ -77,6 +77,6 @@ func reopenRegular(fd int) (*os.File, fileKey, error) {
 	if err != nil {
 		return nil, fileKey{}, fmt.Errorf("opening mapped file: %w", err)
 	}
-	key := fileKey{dev: uint64(st.Dev), inode: st.Ino, size: st.Size, mtime: st.Mtim.Nano()}
+	key := fileKey{dev: st.Dev, inode: st.Ino, size: st.Size, mtime: st.Mtim.Nano()}
 	return f, key, nil
 }

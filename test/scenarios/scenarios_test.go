@@ -159,7 +159,7 @@ func (m *machine) boot(t *testing.T) error {
 		if config.Disk, err = lab.DockerDisk(ctx, m.cache); err != nil {
 			return err
 		}
-		config.Modules, config.MemoryMiB = lab.DockerModules(), 2048
+		config.MemoryMiB = 2048
 	}
 	if m.vm, err = lab.Boot(ctx, config); err != nil {
 		return err

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+
+GO      ?= go
+PREFIX  ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+NEED    := test/lab/need.sh
+
+# What each target wants of Debian; need.sh installs what is missing, and says so.
+LAB_PACKAGES      := qemu-system-x86 gcc make libc6-dev e2fsprogs xz-utils kmod binutils
+GENERATE_PACKAGES := clang-19 llvm-19 libbpf-dev
+
+.PHONY: all
+all: netns-trace ## build ./netns-trace, static, without clang
+
+.PHONY: netns-trace
+netns-trace:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/netns-trace
+
+.PHONY: install
+install: netns-trace ## install it below PREFIX (/usr/local), with shell completions
+	install -D -m 0755 netns-trace $(DESTDIR)$(PREFIX)/bin/netns-trace
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+	./netns-trace completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/netns-trace
+	./netns-trace completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_netns-trace
+
+.PHONY: demo
+demo: ## boot a kernel, cause each bug, and watch netns-trace name it
+	@$(NEED) $(LAB_PACKAGES)
+	$(GO) run ./test/demo
+
+.PHONY: test
+test: test-unit lint check-generated test-kernels ## everything: unit tests, lint, and the scenarios on all kernels
+
+.PHONY: test-unit
+test-unit: ## unit tests with the race detector; boots nothing
+	@$(NEED) gcc libc6-dev
+	$(GO) test -race -short ./...
+
+.PHONY: test-kernels
+test-kernels: ## the lab's own tests, the faults and the scenarios, on all kernels
+	@$(NEED) $(LAB_PACKAGES)
+	$(GO) test -timeout 80m -p 1 ./test/lab ./test/faults ./test/scenarios
+
+.PHONY: lint
+lint: ## golangci-lint, gofumpt included, and the shell scripts' syntax
+	$(GO) tool -modfile=test/tools/go.mod golangci-lint run ./...
+	@git ls-files '*.sh' .ci/run | xargs -n1 sh -n
+
+.PHONY: generate
+generate: ## compile the BPF programs anew (needs clang-19)
+	@$(NEED) $(GENERATE_PACKAGES)
+	$(GO) generate ./pkg/probe
+
+.PHONY: check-generated
+check-generated: generate ## fail if the committed BPF objects are not what the sources give
+	@git diff --exit-code --stat -- pkg/probe || \
+		{ echo 'The committed BPF objects are stale: run "make generate" and commit the result.' >&2; exit 1; }
+
+.PHONY: fuzz
+fuzz: ## run every fuzz test for a while (FUZZTIME, default 20s each)
+	@test/fuzz.sh $(or $(FUZZTIME),20s)
+
+.PHONY: bench
+bench: ## Go benchmarks of what runs in user space
+	$(GO) test -run '^$$' -bench . -benchmem ./pkg/...
+
+.PHONY: lab
+lab: ## fetch the kernels of the matrix into .lab/
+	@$(NEED) $(LAB_PACKAGES)
+	$(GO) run ./test/lab/cmd/lab kernels
+
+.PHONY: clean
+clean: ## remove what was built; .lab/ stays (remove it by hand to fetch anew)
+	rm -f netns-trace
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
