@@ -83,16 +83,20 @@ static __always_inline struct net *netns_of(struct task_struct *task)
 	return ns ? BPF_CORE_READ(ns, net_ns) : NULL; /* NULL: the task is exiting */
 }
 
+/* Home is where the user says, or else the namespace given. */
+static __always_inline void settle(struct home *h, struct net *net)
+{
+	if (home_inum)
+		h->netns.inum = home_inum;
+	else if (net)
+		read_netns(&h->netns, net);
+}
+
 static __always_inline struct home *set_home(__u32 tgid, struct net *net, bool named)
 {
 	struct home h = { .named = named };
 
-	if (net)
-		read_netns(&h.netns, net);
-	if (home_inum) {
-		h.netns.inum = home_inum;
-		h.netns.cookie = 0;
-	}
+	settle(&h, net);
 	if (bpf_map_update_elem(&homes, &tgid, &h, BPF_NOEXIST) == 0)
 		__sync_fetch_and_add(&home_count, 1);
 	struct home *p = bpf_map_lookup_elem(&homes, &tgid);
@@ -122,7 +126,7 @@ static __always_inline struct home *home_of(struct task_struct *task, __u32 tgid
 		return NULL; /* the leader has exited: its home went with it */
 	if (!h)
 		return set_home(tgid, net, false);
-	read_netns(&h->netns, net); /* named by the user before it was seen */
+	settle(h, net); /* named by the user before it was seen */
 	return h;
 }
 

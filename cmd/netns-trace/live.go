@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/term"
@@ -43,9 +45,11 @@ func live(ctx context.Context, o *liveOptions) error {
 		return err
 	}
 	say := o.speaker()
-	if sys.symbolsErr != nil {
-		say.printf("note: %v: stacks stay without names, and only ways that need no address are used\n", sys.symbolsErr)
-	}
+	// The symbols take the longest to read of all; they are read while the rest
+	// gets ready.
+	var reading sync.WaitGroup
+	reading.Go(func() { sys.kernel.Symbols() })
+	defer reading.Wait()
 
 	session, err := probe.Open(ctx, sys.kernel, probe.Options{
 		Detectors: o.only,
@@ -100,8 +104,13 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 	}
 	namer := trace.NewNamer(names, sys.kernel.Symbols, userstack.New(userstack.Options{}), t.options.rawAddrs)
 	setup := &record.Setup{Time: record.Time(probe.Now())}
-	if base := sys.refcountBase(); base.Err == nil {
-		setup.RefcountBase, setup.RefcountBaseKnown = int32(base.Value.Base), true
+	if slices.Contains(t.options.only, probe.DetectorRefs) {
+		if base := sys.refcountBase(); base.Err == nil {
+			setup.RefcountBase, setup.RefcountBaseKnown = int32(base.Value.Base), true
+		}
+		if err := sys.symbolsErr(); err != nil {
+			t.say.printf("note: %v: references cannot be counted, stacks have no names\n", err)
+		}
 	}
 	t.live = trace.NewLive(t.session, namer, trace.NewEngine(known, t.found, detectors...), setup)
 }

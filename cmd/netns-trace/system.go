@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -19,7 +20,7 @@ import (
 // system is what this run found out about the kernel that it runs on.
 type system struct {
 	kernel     probe.Kernel
-	symbolsErr error // why the symbols are not known
+	symbolsErr func() error // why the symbols are not known
 }
 
 // examine finds out what tracing cannot do without, so that what is missing is
@@ -44,16 +45,18 @@ func examine() (system, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return system{}, fmt.Errorf("raising the limit of locked memory: %w", err)
 	}
-	sys := system{kernel: probe.Kernel{Types: kernel.NewTypes()}}
-	sys.kernel.Symbols, sys.symbolsErr = kernel.LoadSymbols()
-	if sys.symbolsErr != nil {
-		sys.kernel.Symbols = nil
-	}
-	return sys, nil
+	load := sync.OnceValues(kernel.LoadSymbols)
+	return system{
+		kernel: probe.Kernel{
+			Types:   kernel.NewTypes(),
+			Symbols: func() *kernel.Symbols { s, _ := load(); return s },
+		},
+		symbolsErr: func() error { _, err := load(); return err },
+	}, nil
 }
 
 func (s system) refcountBase() kernel.Fact[kernel.RefcountBase] {
-	return kernel.Facts{}.RefcountBase(s.kernel.Symbols)
+	return kernel.Facts{}.RefcountBase(s.kernel.Symbols())
 }
 
 // explain adds what a person can do about an error of attaching.

@@ -65,7 +65,11 @@ func (t targets) check(seen *trace.Processes) error {
 func (t targets) String() string {
 	var out []string
 	for _, p := range t {
-		out = append(out, fmt.Sprintf("pid %d (%s, %d threads)", p.PID, p.Comm, p.Threads))
+		threads := "threads"
+		if p.Threads == 1 {
+			threads = "thread"
+		}
+		out = append(out, fmt.Sprintf("pid %d (%s, %d %s)", p.PID, p.Comm, p.Threads, threads))
 	}
 	return strings.Join(out, " and ")
 }

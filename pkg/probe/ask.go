@@ -49,13 +49,14 @@ func (a asker) hasType(name, what string, has func(string) (bool, error)) error 
 }
 
 func (a asker) address(function string) (uint64, error) {
-	if a.kernel.Symbols == nil {
+	symbols := a.kernel.Symbols()
+	if symbols == nil {
 		return 0, errors.New("the kernel hides its symbols' addresses (sysctl kernel.kptr_restrict)")
 	}
 	if _, err := os.Stat(kprobePMU); err != nil {
 		return 0, errors.New("the kernel has no kprobes (CONFIG_KPROBE_EVENTS)")
 	}
-	found := a.kernel.Symbols.LookupClone(function)
+	found := symbols.LookupClone(function)
 	switch len(found) {
 	case 0:
 		return 0, fmt.Errorf("the kernel has no function %s (inlined, or of another name)", function)

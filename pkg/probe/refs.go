@@ -28,8 +28,8 @@ var refsPoints = []point{
 
 func configureRefs(spec *ebpf.CollectionSpec, k Kernel) error {
 	var perCPU uint64
-	if k.Symbols != nil {
-		if found := k.Symbols.LookupData("__per_cpu_offset"); len(found) == 1 {
+	if symbols := k.Symbols(); symbols != nil {
+		if found := symbols.LookupData("__per_cpu_offset"); len(found) == 1 {
 			perCPU = found[0].Addr
 		}
 	}

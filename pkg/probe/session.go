@@ -26,12 +26,14 @@ const (
 )
 
 // Detectors lists them, in the order in which they are attached.
-func Detectors() []string { return []string{DetectorRefs, DetectorThreads} }
+func Detectors() []string { return []string{DetectorThreads, DetectorRefs} }
 
 // Kernel is what has to be known of the running kernel.
 type Kernel struct {
-	Types   *kernel.Types
-	Symbols *kernel.Symbols // nil when the kernel hides them: no kprobes then
+	Types *kernel.Types
+	// Symbols gives the kernel's symbols, or nil when it hides them: no kprobes
+	// then. It is asked only where they are needed, since they take long to read.
+	Symbols func() *kernel.Symbols
 }
 
 // Options says what to attach.

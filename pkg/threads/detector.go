@@ -28,6 +28,7 @@ type Detector struct {
 	known   *finding.Knowledge
 	threads map[uint32]*thread // by tid
 	named   map[uint32]bool    // processes that the user chose
+	judged  map[uint32]uint64  // by process: when its threads seen at the start are judged, together
 	next    uint64             // the earliest deadline, 0: none
 }
 
@@ -65,7 +66,7 @@ const (
 func New(cfg Config, known *finding.Knowledge) *Detector {
 	return &Detector{
 		cfg: cfg, known: known,
-		threads: make(map[uint32]*thread), named: make(map[uint32]bool),
+		threads: make(map[uint32]*thread), named: make(map[uint32]bool), judged: make(map[uint32]uint64),
 	}
 }
 
@@ -175,7 +176,12 @@ func (d *Detector) seen(r *record.ThreadSeen) {
 		processSize: r.Threads, origin: seenBefore,
 	}
 	d.threads[r.Thread.TID] = t
-	d.setDeadline(t, r.When())
+	from, ok := d.judged[r.Thread.TGID]
+	if !ok {
+		from = r.When()
+		d.judged[r.Thread.TGID] = from
+	}
+	d.setDeadline(t, from)
 }
 
 func (d *Detector) process(r *record.Process, emit func(*finding.Finding)) {
@@ -244,6 +250,9 @@ func (d *Detector) overdue(now uint64, emit func(*finding.Finding)) {
 		case d.next == 0 || t.deadline < d.next:
 			d.next = t.deadline
 		}
+	}
+	if d.next == 0 {
+		clear(d.judged) // the threads that were there at the start are all judged
 	}
 	for _, t := range withoutMovedLeaders(due) {
 		kind := KindNeverReturned

@@ -171,8 +171,14 @@ func TestDetector(t *testing.T) {
 		{
 			"all threads but the leader are elsewhere: it is the leader that moved",
 			Config{},
-			[]record.Record{seen(1, 12, 4), seen(1, 13, 4), seen(1, 14, 4), tick(30)},
+			[]record.Record{seen(1, 12, 4), seen(1.01, 13, 4), seen(1.02, 14, 4), tick(6.001), tick(30)},
 			[]string{"stranded-before 10 opened"},
+		},
+		{
+			"with --home elsewhere the leader and another are away: each for itself",
+			Config{},
+			[]record.Record{seen(1, 10, 3), seen(1, 12, 3), tick(30)},
+			[]string{"stranded-before 10 opened", "stranded-before 12 opened"},
 		},
 		{
 			"of two threads one is elsewhere: that is the one",

@@ -28,7 +28,7 @@ func withoutMovedLeaders(due []*thread) []*thread {
 	type group struct {
 		members []*thread
 		netns   record.NetnsID
-		same    bool
+		same    bool // and the leader is not among them
 	}
 	groups := make(map[uint32]*group)
 	for _, t := range due {
@@ -40,7 +40,7 @@ func withoutMovedLeaders(due []*thread) []*thread {
 			g = &group{netns: t.netns, same: true}
 			groups[t.id.TGID] = g
 		}
-		g.same = g.same && g.netns.Same(t.netns)
+		g.same = g.same && g.netns.Same(t.netns) && t.id.TID != t.id.TGID
 		g.members = append(g.members, t)
 	}
 	moved := make(map[uint32]bool)

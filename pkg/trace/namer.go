@@ -16,7 +16,7 @@ import (
 // namespaces, processes and code addresses. What it learns are records too.
 type Namer struct {
 	identity *identity.Namer
-	symbols  *kernel.Symbols
+	symbols  func() *kernel.Symbols
 	users    *userstack.Resolver
 	rawAddrs bool
 
@@ -28,9 +28,9 @@ type Namer struct {
 // again, which costs space in a recording and nothing else.
 const toldMax = 16384
 
-// NewNamer makes a namer. symbols may be nil: kernel addresses then have no
+// NewNamer makes a namer. symbols may give nil: kernel addresses then have no
 // names. With rawAddrs addresses are told beside the names.
-func NewNamer(id *identity.Namer, symbols *kernel.Symbols, users *userstack.Resolver, rawAddrs bool) *Namer {
+func NewNamer(id *identity.Namer, symbols func() *kernel.Symbols, users *userstack.Resolver, rawAddrs bool) *Namer {
 	return &Namer{
 		identity: id, symbols: symbols, users: users, rawAddrs: rawAddrs,
 		told: make(map[uint32]record.NetnsName), process: make(map[uint32]record.ProcessName),
@@ -128,8 +128,8 @@ func (n *Namer) stacks(tgid uint32, s *record.Stacks) []record.Record {
 // for raw ones, an address is not shown: it would tell where the kernel lies.
 func (n *Namer) kernelFrame(pc uint64) string {
 	text := "?"
-	if n.symbols != nil {
-		if f, ok := n.symbols.Resolve(pc); ok {
+	if symbols := n.symbols(); symbols != nil {
+		if f, ok := symbols.Resolve(pc); ok {
 			text = f.String()
 		}
 	}

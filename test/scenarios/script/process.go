@@ -34,7 +34,7 @@ func (s *scene) commands() map[string]func(*testscript.TestScript, bool, []strin
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"start":    s.start,
 		"line":     s.line,
-		"stop":     s.end,
+		"end":      s.end,
 		"sleep":    sleep,
 		"netns":    netns,
 		"inode":    inode,
