@@ -86,8 +86,8 @@ func (k *Knowledge) Process(t record.Thread) *Process {
 
 // Stack names the addresses of a stack; tgid 0 is the kernel. An address whose
 // name is not known is "?", never a number: it would tell where the kernel lies.
-// The innermost frames, up to the first that has a name, are the tracer's own
-// program and the trampoline that called it, and are left out.
+// The innermost frames are the tracer's own program and what called it, and are
+// left out.
 func (k *Knowledge) Stack(tgid uint32, pcs []uint64) []string {
 	var frames []string
 	for _, pc := range pcs {
@@ -95,13 +95,23 @@ func (k *Knowledge) Stack(tgid uint32, pcs []uint64) []string {
 		if text == "" {
 			text = "?"
 		}
-		own := tgid == 0 && (text[0] == '?' || strings.Contains(text, "[bpf]"))
-		if len(frames) == 0 && own {
+		if len(frames) == 0 && tgid == 0 && isTracing(text) {
 			continue
 		}
 		frames = append(frames, text)
 	}
 	return frames
+}
+
+// isTracing tells the frames that lie between a traced place in the kernel and
+// this tool's program.
+func isTracing(frame string) bool {
+	for _, own := range []string{"?", "bpf_prog_", "bpf_trampoline_", "bpf_trace_run", "__bpf_trace_", "__traceiter_"} {
+		if strings.HasPrefix(frame, own) {
+			return true
+		}
+	}
+	return false
 }
 
 // Evidence says what a finding of the class rests on. how names the probes.

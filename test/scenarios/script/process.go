@@ -37,7 +37,7 @@ func (s *scene) commands() map[string]func(*testscript.TestScript, bool, []strin
 		"end":      s.end,
 		"sleep":    sleep,
 		"netns":    netns,
-		"inode":    inode,
+		"set":      set,
 		"retry":    retry,
 		"trace":    s.trace,
 		"finding":  s.finding,
@@ -193,9 +193,10 @@ func (s *scene) stopAll() {
 		_ = s.tracer.process.end(syscall.SIGKILL, patience)
 	}
 	for _, name := range s.order {
-		if p := s.processes[name]; !p.hasExited() {
-			_ = p.end(syscall.SIGKILL, patience)
-		}
+		p := s.processes[name]
+		_ = p.end(syscall.SIGKILL, patience)
+		// Its children too: the next scenario must find a healthy host.
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	}
 }
 
@@ -239,16 +240,18 @@ func netns(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[len(args)-1], netnsOf("/run/netns/"+name))
 }
 
-// inode VAR FILE sets a variable to a file's inode number.
-func inode(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: inode VAR FILE")
+// set VAR PROGRAM [ARG...] sets a variable to what a program prints.
+func set(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: set VAR PROGRAM [ARG...]")
 	}
-	n := netnsOf(args[1])
-	if n == "" {
-		ts.Fatalf("no file %s", args[1])
+	cmd := exec.Command(args[1], args[2:]...)
+	cmd.Env, cmd.Dir = environment(ts), ts.MkAbs(".")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		ts.Fatalf("%s: %v\n%s", strings.Join(args[1:], " "), err, out)
 	}
-	ts.Setenv(args[0], n)
+	ts.Setenv(args[0], strings.TrimSpace(string(out)))
 }
 
 func netnsOf(path string) string {
