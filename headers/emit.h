@@ -106,7 +106,7 @@ static __always_inline void take_stacks(void *ctx, struct stacks *s)
 		count_loss(LOSS_KERNEL_STACK);
 	if (s->user_bytes < 0)
 		count_loss(LOSS_USER_STACK);
-	if (s->kernel_bytes == sizeof(s->kernel) || s->user_bytes == sizeof(s->user))
+	if (s->kernel_bytes == sizeof(s->kernel))
 		count_loss(LOSS_STACK_CUT);
 }
 

@@ -158,7 +158,7 @@ enum loss {
 	LOSS_CALLS_FULL,   /* more calls in flight than the map holds (kretprobe way only) */
 	LOSS_KERNEL_STACK, /* the kernel gave no kernel stack */
 	LOSS_USER_STACK,   /* the kernel gave no user stack */
-	LOSS_STACK_CUT,    /* a stack was deeper than STACK_DEPTH */
+	LOSS_STACK_CUT,    /* a kernel stack was deeper than STACK_DEPTH; user stacks often are */
 	LOSS_READ,         /* memory that should be readable was not */
 	LOSS_CAUSES,
 };

@@ -87,10 +87,14 @@ func (k *Knowledge) Process(t record.Thread) *Process {
 // Stack names the addresses of a stack; tgid 0 is the kernel. An address whose
 // name is not known is "?", never a number: it would tell where the kernel lies.
 // The innermost frames are the tracer's own program and what called it, and are
-// left out.
+// left out. A frame that comes a third time in a row ends the stack: a user program
+// without frame pointers leads the kernel round in a circle.
 func (k *Knowledge) Stack(tgid uint32, pcs []uint64) []string {
 	var frames []string
-	for _, pc := range pcs {
+	for i, pc := range pcs {
+		if i > 1 && tgid != 0 && pc == pcs[i-1] && pc == pcs[i-2] {
+			break
+		}
 		text := k.Names.Symbol(tgid, pc)
 		if text == "" {
 			text = "?"

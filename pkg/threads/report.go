@@ -72,9 +72,11 @@ func (d *Detector) describe(f *finding.Finding, t *thread, at uint64) {
 		f.Summary = fmt.Sprintf("%s exited after %s in netns %s", who, span(t.since, at), f.Netns)
 	case KindHarm:
 		f.Count = int64(t.harm.failures)
-		f.Summary = fmt.Sprintf("%s, stranded in netns %s: %s", who, f.Netns, t.harm.last)
+		f.Summary = fmt.Sprintf("%s, in netns %s: %s", who, f.Netns, t.harm.last)
 	}
-	f.Facts = append(f.Facts, finding.Fact{Label: "home", Text: home.String()})
+	if f.State == finding.Opened {
+		f.Facts = append(f.Facts, finding.Fact{Label: "home", Text: home.String()})
+	}
 	f.Details["cause"] = d.cause(t)
 	d.window(f, t)
 	d.harmDetails(f, t)
@@ -124,9 +126,12 @@ func (d *Detector) window(f *finding.Finding, t *thread) {
 		window["ms"] = ms(t.leftHome, t.parentBack)
 	}
 	f.Details["parent"], f.Details["window"] = parent, window
-	f.Facts = append(f.Facts,
-		finding.Fact{Label: "parent", Text: fmt.Sprintf("thread %d (%s)", t.parent.TID, name(t.parent.Comm))},
-		finding.Fact{Label: "window", Text: text})
+	if f.State == finding.Opened {
+		f.Facts = append(f.Facts, finding.Fact{
+			Label: "parent", Text: fmt.Sprintf("thread %d (%s)", t.parent.TID, name(t.parent.Comm)),
+		})
+	}
+	f.Facts = append(f.Facts, finding.Fact{Label: "window", Text: text})
 }
 
 func (d *Detector) evidence(f *finding.Finding, t *thread) {

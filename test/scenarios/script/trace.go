@@ -47,11 +47,15 @@ func (s *scene) trace(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Logf("ready after %s", s.tracer.took.Round(time.Millisecond))
 }
 
-// finding [-count N] KEY=VALUE|KEY~REGEXP... waits for a finding of which all that
-// is true. Keys are paths into its JSON: class, netns.name, details.parent.tid.
+// finding [-count N | -distinct KEY N] KEY=VALUE|KEY~REGEXP... waits for a finding
+// of which all that is true, or for N of them, or for N different values of KEY
+// among them. Keys are paths into its JSON: class, netns.name, details.parent.tid.
 // `! finding ...` holds if there is none so far.
 func (s *scene) finding(ts *testscript.TestScript, neg bool, args []string) {
-	want := 1
+	want, distinct := 1, ""
+	if len(args) > 3 && args[0] == "-distinct" {
+		distinct, args = args[1], append([]string{"-count"}, args[2:]...)
+	}
 	if len(args) > 2 && args[0] == "-count" {
 		n, err := strconv.Atoi(args[1])
 		ts.Check(err)
@@ -62,11 +66,15 @@ func (s *scene) finding(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	conditions := parseConditions(ts, args)
 	count := func() int {
-		n := 0
+		n, values := 0, make(map[string]bool)
 		for _, f := range s.findings(ts) {
 			if all(conditions, f) {
 				n++
+				values[lookup(f, distinct)] = true
 			}
+		}
+		if distinct != "" {
+			return len(values)
 		}
 		return n
 	}
@@ -146,7 +154,7 @@ func (s *scene) findings(ts *testscript.TestScript) []map[string]any {
 }
 
 type condition struct {
-	path  []string
+	path  string
 	value string
 	re    *regexp.Regexp
 }
@@ -158,7 +166,7 @@ func parseConditions(ts *testscript.TestScript, args []string) []condition {
 		if at < 1 {
 			ts.Fatalf("not KEY=VALUE or KEY~REGEXP: %s", arg)
 		}
-		c := condition{path: strings.Split(arg[:at], "."), value: arg[at+1:]}
+		c := condition{path: arg[:at], value: arg[at+1:]}
 		if arg[at] == '~' {
 			re, err := regexp.Compile(c.value)
 			ts.Check(err)
@@ -171,18 +179,23 @@ func parseConditions(ts *testscript.TestScript, args []string) []condition {
 
 func all(conditions []condition, f map[string]any) bool {
 	for _, c := range conditions {
-		var v any = f
-		for _, key := range c.path {
-			m, _ := v.(map[string]any)
-			v = m[key]
-		}
-		text := fmt.Sprint(v)
-		if v == nil {
-			text = ""
-		}
+		text := lookup(f, c.path)
 		if c.re != nil && !c.re.MatchString(text) || c.re == nil && text != c.value {
 			return false
 		}
 	}
 	return true
+}
+
+// lookup gives the text at a path such as details.parent.tid; "" if there is none.
+func lookup(f map[string]any, path string) string {
+	var v any = f
+	for key := range strings.SplitSeq(path, ".") {
+		m, _ := v.(map[string]any)
+		v = m[key]
+	}
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprint(v)
 }

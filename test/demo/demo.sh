@@ -1,0 +1,60 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Runs in the guest: each bug in turn, under one netns-trace whose output is shown
+# as it comes.
+set -eu
+
+say() { printf '\n=== %s\n' "$*"; }
+run() {
+	printf '# %s\n' "$*"
+	"$@"
+}
+trace() { # FLAG...: start it, wait until it watches
+	rm -f /tmp/ready
+	printf '# netns-trace %s\n' "$*"
+	netns-trace --color "$COLOR" --ready-file /tmp/ready "$@" &
+	tracer=$!
+	until [ -e /tmp/ready ]; do
+		kill -0 $tracer || exit 1
+		sleep 0.1
+	done
+}
+untrace() { # ends it, and holds it to having found something
+	kill -INT $tracer
+	status=0
+	wait $tracer || status=$?
+	[ $status = 3 ]
+}
+
+run ip netns add redis0
+run ip -n redis0 link set lo up
+
+say "threads: a daemon clones a thread while its parent is in a container's namespace."
+setnsclone --wait --stay --hold-ms 1500 --connect 192.0.2.1:443 /run/netns/redis0 >/tmp/daemon &
+daemon=$!
+until grep -q waiting /tmp/daemon; do sleep 0.1; done
+trace --pid $daemon --only threads
+kill -USR1 $daemon
+sleep 4
+untrace
+
+say "threads: the same thread, found long afterwards by somebody who was not watching."
+trace --pid $daemon --only threads --away 500ms
+sleep 1.5
+untrace
+kill $daemon
+
+say "refs: code in the kernel forgets a reference on a device that is then deleted."
+insmod /faults/refleak.ko
+run ip -n redis0 link add veth1 type dummy
+ip netns exec redis0 sh -c 'mount -t debugfs none /sys/kernel/debug; echo veth1 > /sys/kernel/debug/refleak/hold'
+trace --only refs
+run ip -n redis0 link delete veth1 &
+sleep 3
+echo "# the reference is given back"
+echo all > /sys/kernel/debug/refleak/put
+sleep 1.5
+untrace
+wait
+say "healthy hosts print nothing: see test/scenarios/busy-host.txtar and dockerd.txtar"
