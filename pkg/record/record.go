@@ -199,6 +199,7 @@ type AwayThreads struct {
 // AwayThread is one of them.
 type AwayThread struct {
 	TGID, TID   uint32
+	Comm        string // of the process, as /proc has it; "" if it is gone
 	Home, Netns NetnsID
 	Since       uint64 // ns of CLOCK_MONOTONIC
 	LeftBehind  bool   // cloned there, or found there at the start

@@ -60,6 +60,7 @@ const (
 	moved      origin = iota // it called setns or unshare itself
 	cloned                   // it was cloned there
 	seenBefore               // it was there when tracing started
+	unseen                   // the record of it was lost; the kernel's list has it
 )
 
 // New returns a detector that words its findings with known.
@@ -212,11 +213,11 @@ func (d *Detector) reconcile(r *record.AwayThreads, emit func(*finding.Finding))
 			continue
 		}
 		t := &thread{
-			id:   record.Thread{TGID: a.TGID, TID: a.TID},
+			id:   record.Thread{TGID: a.TGID, TID: a.TID, Comm: a.Comm},
 			home: a.Home, netns: a.Netns, since: a.Since, origin: moved,
 		}
 		if a.LeftBehind {
-			t.origin = seenBefore
+			t.origin = unseen
 		}
 		d.threads[a.TID] = t
 		if !d.cfg.HomeAny {
@@ -255,10 +256,9 @@ func (d *Detector) overdue(now uint64, emit func(*finding.Finding)) {
 		clear(d.judged) // the threads that were there at the start are all judged
 	}
 	for _, t := range withoutMovedLeaders(due) {
-		kind := KindNeverReturned
-		if t.origin == seenBefore {
-			kind = KindStrandedBefore
-		}
+		kind := map[origin]string{
+			moved: KindNeverReturned, seenBefore: KindStrandedBefore, unseen: KindStranded,
+		}[t.origin]
 		emit(d.report(t, kind, now))
 	}
 }

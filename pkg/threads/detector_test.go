@@ -217,7 +217,7 @@ func TestDetector(t *testing.T) {
 				}},
 				tick(5),
 			},
-			[]string{"stranded-before 12 opened"},
+			[]string{"stranded 12 opened"},
 		},
 	}
 	for _, test := range tests {

@@ -58,6 +58,10 @@ func (d *Detector) describe(f *finding.Finding, t *thread, at uint64) {
 		if t.parentGone {
 			f.Summary = fmt.Sprintf("%s is stranded in netns %s: its parent %d exited", who, f.Netns, t.parent.TID)
 		}
+		if t.origin == unseen {
+			f.Summary = fmt.Sprintf("%s is stranded in netns %s away from netns %s; the record of how was lost",
+				who, f.Netns, home)
+		}
 	case KindNeverReturned:
 		f.Summary = fmt.Sprintf("%s went to netns %s and did not return to netns %s for %s",
 			who, f.Netns, home, span(t.since, at))
@@ -92,6 +96,8 @@ func (d *Detector) cause(t *thread) string {
 		return "leader moved"
 	case t.origin == seenBefore:
 		return "unknown: it happened before tracing started"
+	case t.origin == unseen:
+		return "unknown: the record of it was lost"
 	}
 	return "setns without a way back"
 }
@@ -139,6 +145,7 @@ func (d *Detector) evidence(f *finding.Finding, t *thread) {
 		moved:      "switch_task_namespaces",
 		cloned:     "task_newtask, switch_task_namespaces",
 		seenBefore: "task iterator at the start",
+		unseen:     "the kernel's list of threads that are away",
 	}[t.origin]
 	f.Evidence = d.known.Evidence(finding.Threads, how)
 	if user := d.known.Stack(t.id.TGID, t.stacks.User); len(user) > 0 {

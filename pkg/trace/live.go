@@ -139,10 +139,8 @@ func (l *Live) lookAtLosses() error {
 	if err != nil {
 		return err
 	}
-	for i := range away.Threads {
-		for _, name := range l.namer.netns(away.Threads[i].Netns, int(away.Threads[i].TID)) {
-			l.engine.Feed(name)
-		}
+	for _, name := range l.namer.Names(away) {
+		l.engine.Feed(name)
 	}
 	l.engine.Feed(away)
 	return nil

@@ -58,6 +58,28 @@ func (n *Namer) Names(rec record.Record) []record.Record {
 		out = n.netns(r.Netns, int(r.Thread.TID))
 	case *record.DevWait:
 		out = n.netns(r.Netns)
+	case *record.AwayThreads:
+		out = n.awayThreads(r)
+	}
+	return out
+}
+
+// awayThreads also fills in the names of the processes, which the kernel's list
+// does not have.
+func (n *Namer) awayThreads(r *record.AwayThreads) []record.Record {
+	var out []record.Record
+	comms := make(map[uint32]string)
+	for i := range r.Threads {
+		t := &r.Threads[i]
+		out = append(out, n.netns(t.Netns, int(t.TID))...)
+		comm, asked := comms[t.TGID]
+		if !asked {
+			if p, err := n.identity.Process(int(t.TGID)); err == nil {
+				comm = p.Comm
+			}
+			comms[t.TGID] = comm
+		}
+		t.Comm = comm
 	}
 	return out
 }

@@ -209,7 +209,7 @@ func retry(ts *testscript.TestScript, neg bool, args []string) {
 	var err error
 	waitFor(ts, func() bool {
 		cmd := exec.Command(args[0], args[1:]...)
-		cmd.Env = environment(ts)
+		cmd.Env, cmd.Dir = environment(ts), ts.MkAbs(".")
 		out, err = cmd.CombinedOutput()
 		return err == nil
 	})
