@@ -47,6 +47,10 @@ enum {
 #define TASK_COMM_LEN 16
 #define IFNAMSIZ 16
 
+/* skb->ip_summed; include/linux/skbuff.h explains them at length. */
+#define CHECKSUM_NONE 0
+#define CHECKSUM_UNNECESSARY 1
+
 /* enum in struct net_device; the values have not moved since 2.6. */
 #define NETREG_UNREGISTERING 2
 #define NETREG_UNREGISTERED 3
@@ -156,6 +160,14 @@ struct net_device___one_counter {
 
 struct netdev_notifier_info {
 	struct net_device *dev;
+};
+
+struct sk_buff {
+	__u8 ip_summed : 2;
+};
+
+struct module {
+	char name[56]; /* MODULE_NAME_LEN on 64-bit */
 };
 
 #pragma clang attribute pop

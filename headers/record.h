@@ -22,7 +22,8 @@ enum record_type {
 	RECORD_DEV_WAIT = 9,      /* a net_device in unregistration is still referenced */
 	RECORD_DEV_FREE = 10,     /* such a net_device was freed after all */
 	RECORD_CONSOLE_WAIT = 11, /* the kernel's own message about such a device */
-	RECORD_MODULE_LOAD = 12,  /* a kernel module became live */
+	RECORD_MODULE_LOAD = 12,  /* a kernel module is about to become live */
+	RECORD_CSUM_REWRITE = 13, /* a veth turned CHECKSUM_NONE into CHECKSUM_UNNECESSARY */
 };
 
 #define RECORD_VERSION 1
@@ -149,6 +150,17 @@ struct module_load_record {
 	char name[56]; /* MODULE_NAME_LEN on 64-bit */
 };
 
+struct csum_rewrite_record {
+	struct record_header header;
+	struct netns_id netns; /* of the device that the packet was sent on */
+	struct netns_id peer_netns;
+	__u64 packets; /* rewritten on this device since tracing started */
+	__s32 ifindex;
+	__s32 peer_ifindex;
+	char name[IFNAMSIZ];
+	char peer_name[IFNAMSIZ];
+};
+
 /* What could not be recorded, and why: indexes of the map `losses`. */
 enum loss {
 	LOSS_RING_FULL,    /* no room in the ring buffer */
@@ -159,6 +171,7 @@ enum loss {
 	LOSS_KERNEL_STACK, /* the kernel gave no kernel stack */
 	LOSS_USER_STACK,   /* the kernel gave no user stack */
 	LOSS_STACK_CUT,    /* a kernel stack was deeper than STACK_DEPTH; user stacks often are */
+	LOSS_REWRITES_FULL, /* more devices that rewrite than the map holds */
 	LOSS_READ,         /* memory that should be readable was not */
 	LOSS_CAUSES,
 };

@@ -121,6 +121,8 @@ func planText(plan probe.Plan) string {
 		way := "not seen"
 		if o.Way != nil {
 			way = o.Way.String()
+		} else if o.WaitsFor != "" {
+			way = "when module " + o.WaitsFor + " is loaded"
 		}
 		fmt.Fprintf(&b, "%-8s %-40s %s", o.Detector, o.Thing, way)
 		if o.VerifiedInstructions > 0 {

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/netns-trace/netns-trace/pkg/csum"
 	"github.com/netns-trace/netns-trace/pkg/finding"
 	"github.com/netns-trace/netns-trace/pkg/identity"
 	"github.com/netns-trace/netns-trace/pkg/probe"
@@ -100,6 +101,8 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 			}, known))
 		case probe.DetectorRefs:
 			detectors = append(detectors, refs.New(known))
+		case probe.DetectorCsum:
+			detectors = append(detectors, csum.New(known))
 		}
 	}
 	namer := trace.NewNamer(names, sys.kernel.Symbols, userstack.New(userstack.Options{}), t.options.rawAddrs)
@@ -128,7 +131,7 @@ func (t *tracing) run(ctx context.Context) error {
 	if err := t.session.Scan(); err != nil {
 		return err
 	}
-	if err := t.live.Drain(); err != nil {
+	if err := t.live.Drain(ctx); err != nil {
 		return err
 	}
 	if err := t.targets.check(&t.live.Processes); err != nil {
@@ -152,6 +155,9 @@ func (t *tracing) run(ctx context.Context) error {
 		}
 		return t.outErr != nil || t.nothingLeft()
 	})
+	if err == nil {
+		err = t.live.Finish()
+	}
 	return errors.Join(err, t.outErr)
 }
 
@@ -168,9 +174,15 @@ func (t *tracing) ready() error {
 			return fmt.Errorf("saying that tracing is ready: %w", err)
 		}
 	}
+	for _, o := range t.session.Plan() {
+		if o.WaitsFor != "" {
+			t.say.printf("note: cannot see %s: module %s is not loaded (will attach when it is)\n", o.Thing, o.WaitsFor)
+		}
+	}
 	for _, o := range t.session.Plan().Missing() {
 		t.say.printf("note: %s\n", o.Lost)
 	}
+	t.live.Attached = func(plan []probe.Outcome) { t.say.printf("note: module loaded: now\n%s", indent(planText(plan))) }
 	if t.options.verbose {
 		t.say.printf("%s", planText(t.session.Plan()))
 	}

@@ -112,7 +112,7 @@ func (o *liveOptions) checkOnly() error {
 	for _, class := range o.only {
 		switch {
 		case slices.Contains(probe.Detectors(), class):
-		case class == "csum" || class == "dst":
+		case class == "dst":
 			return usagef("--only: this version does not look for %s yet; it has %s",
 				class, strings.Join(probe.Detectors(), ", "))
 		default:

@@ -50,6 +50,7 @@ func examine() (system, error) {
 		kernel: probe.Kernel{
 			Types:   kernel.NewTypes(),
 			Symbols: func() *kernel.Symbols { s, _ := load(); return s },
+			Reload:  func() *kernel.Symbols { s, _ := kernel.LoadSymbols(); return s },
 		},
 		symbolsErr: func() error { _, err := load(); return err },
 	}, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 )
 
 // asker asks the kernel whether a way can be expected to work, before anything is
@@ -18,14 +19,35 @@ type asker struct {
 
 var errAvoided = errors.New("not to be taken, as the user asked")
 
+// present reports whether the functions of a point are there: those of a module
+// are once it is loaded, or if it is built into the kernel.
+func (a asker) present(p point) bool {
+	if p.module == "" {
+		return true
+	}
+	if state, err := os.ReadFile("/sys/module/" + p.module + "/initstate"); err == nil {
+		return strings.TrimSpace(string(state)) == "live"
+	}
+	builtIn, err := a.kernel.Types.HasFunc(p.ways[0].Target)
+	return err == nil && builtIn
+}
+
 // can returns nil if the way is worth trying, and the address for those that
 // attach to one.
-func (a asker) can(w Way) (addr uint64, err error) {
+func (a asker) can(p point, w Way) (addr uint64, err error) {
 	if slices.Contains(a.avoid, w.Kind) {
 		return 0, errAvoided
 	}
 	switch w.Kind {
 	case Fentry, Fexit:
+		if p.module != "" {
+			return 0, a.hasType(w.Target, "function", func(name string) (bool, error) {
+				if ok, err := a.kernel.Types.HasFunc(name); ok || err != nil {
+					return ok, err
+				}
+				return a.kernel.Types.ModuleHasFunc(p.module, name)
+			})
+		}
 		return 0, a.hasType(w.Target, "function", a.kernel.Types.HasFunc)
 	case Iter:
 		return 0, a.hasType("bpf_iter_"+w.Target, "function", a.kernel.Types.HasFunc)

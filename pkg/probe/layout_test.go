@@ -117,6 +117,20 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 			[]map[string]uint64{{"text": 'u'}},
 			&record.ConsoleWait{Time: 99, Text: "u"},
 		},
+		{
+			loadCsum, "module_load_record", 12,
+			[]map[string]uint64{{"name": 'v'}},
+			&record.ModuleLoad{Time: 99, Name: "v"},
+		},
+		{
+			loadCsum, "csum_rewrite_record", 13,
+			[]map[string]uint64{netns("netns", 1, 2), netns("peer_netns", 3, 4),
+				{"packets": 5, "ifindex": 6, "peer_ifindex": 7, "name": 'v', "peer_name": 'e'}},
+			&record.CsumRewrite{
+				Time: 99, Netns: record.NetnsID{Cookie: 1, Inode: 2}, PeerNetns: record.NetnsID{Cookie: 3, Inode: 4},
+				Packets: 5, Ifindex: 6, PeerIfindex: 7, Name: "v", PeerName: "e",
+			},
+		},
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%T", test.want), func(t *testing.T) {
@@ -207,17 +221,26 @@ func TestLossCausesAreInTheOrderOfTheHeader(t *testing.T) {
 	}
 }
 
-// User space reads the values of two maps by hand.
+// User space reads the values of some maps by hand.
 func TestMapValuesAreAsLargeAsTheirStructs(t *testing.T) {
-	spec, err := loadThreads()
+	threads, err := loadThreads()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, size := range map[string]int{
-		threadsMapHomes: binary.Size(homeValue{}), threadsMapAway: binary.Size(awayValue{}),
+	csum, err := loadCsum()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []struct {
+		spec *ebpf.MapSpec
+		size int
+	}{
+		{threads.Maps[threadsMapHomes], binary.Size(homeValue{})},
+		{threads.Maps[threadsMapAway], binary.Size(awayValue{})},
+		{csum.Maps[csumMapRewrites], binary.Size(rewritesValue{})},
 	} {
-		if got := spec.Maps[name].ValueSize; int(got) != size {
-			t.Errorf("values of %s are %d bytes in C, %d in Go", name, got, size)
+		if got := m.spec.ValueSize; int(got) != m.size {
+			t.Errorf("values of %s are %d bytes in C, %d in Go", m.spec.Name, got, m.size)
 		}
 	}
 }
@@ -225,7 +248,7 @@ func TestMapValuesAreAsLargeAsTheirStructs(t *testing.T) {
 // Each way names programs that exist, of the kind that it says it is; a map that
 // all objects share must be one.
 func TestWaysNameProgramsOfTheirKind(t *testing.T) {
-	for detector, points := range map[string][]point{DetectorThreads: threadsPoints, DetectorRefs: refsPoints} {
+	for detector, points := range map[string][]point{DetectorThreads: threadsPoints, DetectorRefs: refsPoints, DetectorCsum: csumPoints} {
 		set, err := setOf(detector, Kernel{}, Options{})
 		if err != nil {
 			t.Fatal(err)

@@ -25,8 +25,11 @@ type loader struct {
 func (l *loader) begin(points []point, ask asker) error {
 	var likely []string
 	for _, p := range points {
+		if !ask.present(p) {
+			continue
+		}
 		for _, way := range p.ways {
-			if _, err := ask.can(way); err == nil {
+			if _, err := ask.can(p, way); err == nil {
 				likely = append(likely, way.programs...)
 				break
 			}

@@ -26,6 +26,7 @@ var lossCauses = []lossCause{
 	{"kernel_stack", true},
 	{"user_stack", true},
 	{"stack_cut", true},
+	{"rewrites_full", false},
 	{"read", true},
 }
 

@@ -31,6 +31,10 @@ type object struct {
 	programs  map[string]*ebpf.Program
 	links     []io.Closer
 	iterators []*link.Iter
+
+	detector string
+	points   []point // of the plan, in its order
+	loader   loader  // for points that wait for their module
 }
 
 // load takes the best way for each point: first of those that the kernel, asked,
@@ -48,13 +52,13 @@ func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) 
 	}
 	spec.Maps["ring"].MaxEntries = ring.MaxEntries()
 
-	o := &object{programs: make(map[string]*ebpf.Program)}
+	o := &object{programs: make(map[string]*ebpf.Program), detector: s.detector, points: s.points}
 	ask := asker{kernel: k, avoid: avoid}
-	loader := loader{spec: spec, cache: k.Types.Cache(), maps: map[string]*ebpf.Map{"ring": ring}}
-	if err := loader.begin(s.points, ask); err != nil {
+	o.loader = loader{spec: spec, cache: k.Types.Cache(), maps: map[string]*ebpf.Map{"ring": ring}}
+	if err := o.loader.begin(s.points, ask); err != nil {
 		return nil, fmt.Errorf("loading the programs of %s: %w", s.detector, err)
 	}
-	o.maps = loader.maps
+	o.maps = o.loader.maps
 	if s.prepare != nil {
 		if err := s.prepare(o.maps); err != nil {
 			return o, err
@@ -64,9 +68,9 @@ func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) 
 		if err := ctx.Err(); err != nil {
 			return o, err
 		}
-		out := o.attach(s.detector, p, ask, &loader)
+		out := o.attach(p, ask)
 		o.plan = append(o.plan, out)
-		if out.Way == nil && p.required {
+		if out.Way == nil && out.WaitsFor == "" && p.required {
 			return o, &UnseenError{Outcome: out}
 		}
 	}
@@ -74,12 +78,16 @@ func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) 
 }
 
 // attach tries the ways of a point in order.
-func (o *object) attach(detector string, p point, ask asker, l *loader) Outcome {
-	out := Outcome{Detector: detector, Thing: p.thing}
+func (o *object) attach(p point, ask asker) Outcome {
+	out := Outcome{Detector: o.detector, Thing: p.thing}
+	if !ask.present(p) {
+		out.WaitsFor = p.module
+		return out
+	}
 	for _, way := range p.ways {
-		addr, err := ask.can(way)
+		addr, err := ask.can(p, way)
 		if err == nil {
-			err = o.take(way, addr, l)
+			err = o.take(way, addr, &o.loader)
 		}
 		if err == nil {
 			out.Way = &way
@@ -89,6 +97,19 @@ func (o *object) attach(detector string, p point, ask asker, l *loader) Outcome 
 		out.Refused = append(out.Refused, Refusal{Way: way, Reason: reason(err)})
 	}
 	out.Lost = p.lost
+	return out
+}
+
+// moduleLoaded attaches the points that waited for the module, and returns what
+// came of them.
+func (o *object) moduleLoaded(module string, ask asker) []Outcome {
+	var out []Outcome
+	for i, p := range o.points {
+		if o.plan[i].WaitsFor == module && ask.present(p) {
+			o.plan[i] = o.attach(p, ask)
+			out = append(out, o.plan[i])
+		}
+	}
 	return out
 }
 

@@ -46,6 +46,9 @@ type point struct {
 	ways  []Way  // best first
 	// required: without it the detector is no use at all.
 	required bool
+	// module is the kernel module that the functions are in, "" for the kernel
+	// itself. When it is not loaded the point waits for it.
+	module string
 }
 
 // Refusal is why a way was not taken.
@@ -62,6 +65,9 @@ type Outcome struct {
 	Refused  []Refusal `json:"refused,omitempty"`
 	Lost     string    `json:"lost,omitempty"` // what that costs, when it is not seen
 
+	// WaitsFor is the kernel module that is not loaded; it will be seen when it is.
+	WaitsFor string `json:"waits_for_module,omitempty"`
+
 	// VerifiedInstructions is how many instructions the verifier went through for
 	// the programs of the way taken; 0 where the kernel does not tell (before 5.16).
 	VerifiedInstructions uint32 `json:"verified_instructions,omitempty"`
@@ -74,7 +80,7 @@ type Plan []Outcome
 func (p Plan) Missing() []Outcome {
 	var out []Outcome
 	for _, o := range p {
-		if o.Way == nil {
+		if o.Way == nil && o.WaitsFor == "" {
 			out = append(out, o)
 		}
 	}

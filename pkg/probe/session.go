@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -23,10 +24,11 @@ import (
 const (
 	DetectorRefs    = "refs"
 	DetectorThreads = "threads"
+	DetectorCsum    = "csum"
 )
 
 // Detectors lists them, in the order in which they are attached.
-func Detectors() []string { return []string{DetectorThreads, DetectorRefs} }
+func Detectors() []string { return []string{DetectorThreads, DetectorRefs, DetectorCsum} }
 
 // Kernel is what has to be known of the running kernel.
 type Kernel struct {
@@ -34,6 +36,8 @@ type Kernel struct {
 	// Symbols gives the kernel's symbols, or nil when it hides them: no kprobes
 	// then. It is asked only where they are needed, since they take long to read.
 	Symbols func() *kernel.Symbols
+	// Reload reads them again, after a module was loaded.
+	Reload func() *kernel.Symbols
 }
 
 // Options says what to attach.
@@ -51,14 +55,15 @@ type Session struct {
 	objects   map[string]*object
 	ring      *ebpf.Map
 	reader    *ringbuf.Reader
-	plan      Plan
 	rec       ringbuf.Record
+	kernel    Kernel
+	avoid     []Kind
 }
 
 // Open loads and attaches. If a detector cannot work on this kernel the error is
 // an *UnseenError. The session must be closed.
 func Open(ctx context.Context, k Kernel, o Options) (*Session, error) {
-	s := &Session{detectors: o.Detectors, objects: make(map[string]*object)}
+	s := &Session{detectors: o.Detectors, objects: make(map[string]*object), kernel: k, avoid: o.Avoid}
 	if err := s.open(ctx, k, o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -82,7 +87,6 @@ func (s *Session) open(ctx context.Context, k Kernel, o Options) error {
 		obj, err := set.load(ctx, k, ring, o.Avoid)
 		if obj != nil {
 			s.objects[detector] = obj
-			s.plan = append(s.plan, obj.plan...)
 		}
 		if err != nil {
 			return err
@@ -105,12 +109,55 @@ func setOf(detector string, k Kernel, o Options) (*set, error) {
 			detector: detector, spec: loadRefs, points: refsPoints,
 			configure: func(spec *ebpf.CollectionSpec) error { return configureRefs(spec, k) },
 		}, nil
+	case DetectorCsum:
+		return &set{
+			detector: detector, spec: loadCsum, points: csumPoints,
+			configure: func(*ebpf.CollectionSpec) error { return nil },
+		}, nil
 	}
 	return nil, fmt.Errorf("no programs for a detector %q", detector)
 }
 
 // Plan is how each thing is seen on this kernel.
-func (s *Session) Plan() Plan { return s.plan }
+func (s *Session) Plan() Plan {
+	var plan Plan
+	for _, detector := range s.detectors {
+		if o := s.objects[detector]; o != nil {
+			plan = append(plan, o.plan...)
+		}
+	}
+	return plan
+}
+
+// ModuleLoaded attaches what waited for a kernel module, and returns what came of
+// it. The module tells of itself before it is live: it is given a moment.
+func (s *Session) ModuleLoaded(ctx context.Context, module string) []Outcome {
+	waited := false
+	for _, o := range s.Plan() {
+		waited = waited || o.WaitsFor == module
+	}
+	if !waited {
+		return nil
+	}
+	k := s.kernel
+	k.Symbols = sync.OnceValue(s.kernel.Reload)
+	ask := asker{kernel: k, avoid: s.avoid}
+	for range 100 {
+		var out []Outcome
+		for _, detector := range s.detectors {
+			out = append(out, s.objects[detector].moduleLoaded(module, ask)...)
+		}
+		if len(out) > 0 {
+			return out
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
+}
 
 // Scan goes through the threads that live already; what it finds comes out of the
 // ring buffer like everything else.

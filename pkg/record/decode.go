@@ -25,6 +25,7 @@ const (
 	typeDevFree      = 10
 	typeConsoleWait  = 11
 	typeModuleLoad   = 12
+	typeCsumRewrite  = 13
 )
 
 // Sizes on the wire. A record may be longer than its size here: a newer writer
@@ -55,6 +56,7 @@ var bodySize = map[uint16]int{
 	typeDevFree:      16 + netnsSize + 16 + nameSize,
 	typeConsoleWait:  8 + textSize,
 	typeModuleLoad:   moduleSize,
+	typeCsumRewrite:  2*netnsSize + 16 + 2*nameSize,
 }
 
 // ErrMalformed is wrapped by every error of Decode.
@@ -81,6 +83,7 @@ type Decoder struct {
 	devFree      DevFree
 	consoleWait  ConsoleWait
 	moduleLoad   ModuleLoad
+	csumRewrite  CsumRewrite
 
 	comms commCache
 }
@@ -155,6 +158,12 @@ func (d *Decoder) body(kind uint16, t Time) Record {
 		r := &d.consoleWait
 		c.skip(8)
 		r.Time, r.Text = t, c.text(textSize)
+		return r
+	case typeCsumRewrite:
+		r := &d.csumRewrite
+		r.Time, r.Netns, r.PeerNetns, r.Packets = t, c.netns(), c.netns(), c.u64()
+		r.Ifindex, r.PeerIfindex = int32(c.u32()), int32(c.u32())
+		r.Name, r.PeerName = c.text(nameSize), c.text(nameSize)
 		return r
 	default: // typeModuleLoad: Decode has let no other through
 		r := &d.moduleLoad

@@ -26,6 +26,8 @@ type Live struct {
 	Records uint64
 	// Processes follows the processes that the user named.
 	Processes Processes
+	// Attached, if not nil, is told what was attached because a module was loaded.
+	Attached func([]probe.Outcome)
 }
 
 type lossKey struct{ detector, cause string }
@@ -52,7 +54,7 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 	defer stop()
 	looked := time.Now()
 	for ctx.Err() == nil && (done == nil || !done()) {
-		err := l.step(time.Now().Add(l.patience()))
+		err := l.step(ctx, time.Now().Add(l.patience()))
 		if errors.Is(err, probe.ErrTimeout) {
 			l.engine.Feed(&record.Tick{Time: record.Time(probe.Now())})
 		} else if err != nil {
@@ -65,13 +67,25 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 			}
 		}
 	}
-	return l.Drain()
+	return l.Drain(ctx)
+}
+
+// Finish feeds the kernel's own counts, when no more will come.
+func (l *Live) Finish() error {
+	rewrites, err := l.session.CsumRewrites()
+	if err != nil {
+		return err
+	}
+	for i := range rewrites {
+		l.engine.Feed(&rewrites[i])
+	}
+	return nil
 }
 
 // Drain takes in what is in the ring buffer now, without waiting.
-func (l *Live) Drain() error {
+func (l *Live) Drain(ctx context.Context) error {
 	for {
-		err := l.step(time.Unix(0, 1))
+		err := l.step(ctx, time.Unix(0, 1))
 		if errors.Is(err, probe.ErrTimeout) {
 			return l.lookAtLosses()
 		}
@@ -96,7 +110,7 @@ func (l *Live) patience() time.Duration {
 	return min(time.Duration(wake-now), most)
 }
 
-func (l *Live) step(deadline time.Time) error {
+func (l *Live) step(ctx context.Context, deadline time.Time) error {
 	raw, err := l.session.Read(deadline)
 	if err != nil {
 		return err
@@ -111,6 +125,11 @@ func (l *Live) step(deadline time.Time) error {
 		l.engine.Feed(name)
 	}
 	l.engine.Feed(rec)
+	if module, ok := rec.(*record.ModuleLoad); ok {
+		if attached := l.session.ModuleLoaded(ctx, module.Name); len(attached) > 0 && l.Attached != nil {
+			l.Attached(attached)
+		}
+	}
 	return nil
 }
 
