@@ -109,11 +109,14 @@ static __always_inline int notified(unsigned long what, struct netdev_notifier_i
 	state = reg_state(dev);
 	if (state == NETREG_UNREGISTERING) {
 		struct waiting new = { .since = bpf_ktime_get_ns() };
-		long err = bpf_map_update_elem(&waiting, &key, &new, BPF_NOEXIST);
 
-		if (err == 0)
+		/* An entry that is there already is another device's, whose end was missed. */
+		w = bpf_map_lookup_elem(&waiting, &key);
+		if (w)
+			*w = new;
+		else if (bpf_map_update_elem(&waiting, &key, &new, BPF_NOEXIST) == 0)
 			__sync_fetch_and_add(&waiting_count, 1);
-		else if (!bpf_map_lookup_elem(&waiting, &key))
+		else
 			count_loss(LOSS_WAITING_FULL);
 		return 0;
 	}
@@ -143,7 +146,8 @@ static __always_inline int freed(struct net_device *dev)
 	if (!waiting_count)
 		return 0;
 	w = bpf_map_lookup_elem(&waiting, &key);
-	if (!w)
+	/* free_netdev() of a device that is still UNREGISTERING only asks for it to be freed */
+	if (!w || reg_state(dev) == NETREG_UNREGISTERING)
 		return 0;
 	if (w->reported)
 		record_device(dev, RECORD_DEV_FREE, w->since);

@@ -15,6 +15,27 @@ DESCRIBE(thread_seen_record);
 DESCRIBE(process_record);
 DESCRIBE(stranded_call_record);
 
+/* User space knows of the thread, or must because of what it did. */
+static __always_inline bool matters(const struct away *a)
+{
+	return a->told || a->left_behind || a->clones;
+}
+
+/*
+ * A process that moves while it has one thread may mean to stay: where it went is
+ * then a second home, and only a way back to the first is the end of a window that
+ * clones were left behind in.
+ */
+static __always_inline struct netns_id *home_for_switch(struct home *home, struct netns_id *old,
+							struct netns_id *new)
+{
+	if (!home->moved_to.inum || same_netns(&home->netns, new))
+		return &home->netns;
+	if (same_netns(&home->moved_to, old) || same_netns(&home->moved_to, new))
+		return &home->moved_to;
+	return &home->netns;
+}
+
 /* A thread changes namespace: setns(2) or unshare(2); `to` is NULL when it exits. */
 static __always_inline int switched(void *ctx, struct task_struct *task, struct nsproxy *to)
 {
@@ -22,10 +43,10 @@ static __always_inline int switched(void *ctx, struct task_struct *task, struct 
 	struct net *new_net = to ? BPF_CORE_READ(to, net_ns) : NULL;
 	__u32 tgid = BPF_CORE_READ(task, tgid);
 	__u32 tid = BPF_CORE_READ(task, pid);
-	struct netns_id old, new;
+	struct netns_id old, new, belongs;
 	struct home *home;
 	struct away *was;
-	bool going_home, quiet;
+	bool alone, tell;
 	__u32 clones = 0, threads;
 
 	if (!old_net || !new_net || old_net == new_net || tgid == self_tgid)
@@ -35,31 +56,39 @@ static __always_inline int switched(void *ctx, struct task_struct *task, struct 
 		return 0;
 	read_netns(&old, old_net);
 	read_netns(&new, new_net);
-	going_home = same_netns(&home->netns, &new);
 	threads = BPF_CORE_READ(task, signal, nr_threads);
-	/* `ip netns exec` and its kind: alone, and gone with exec */
-	quiet = threads == 1 && !home->named;
+	alone = threads == 1 && !home->named && !home_inum;
+	belongs = *home_for_switch(home, &old, &new);
+	/* `ip netns exec` and its kind go alone, and are gone with exec. */
+	tell = !alone;
 
 	was = bpf_map_lookup_elem(&away, &tid);
 	if (was) {
 		clones = was->clones;
-		quiet = quiet && !clones && !was->left_behind;
+		tell = tell || matters(was);
+		if (tell)
+			was->told = 1;
 	}
-	if (going_home) {
+	if (same_netns(&home->netns, &new)) {
 		forget_away(tid);
 	} else if (was) {
 		was->netns = new; /* from one strange place to another: the window goes on */
-	} else {
+	} else if (!same_netns(&belongs, &new)) {
 		struct away a = {
 			.netns = new,
 			.since = bpf_ktime_get_ns(),
 			.tgid = tgid,
-			.left_alone = threads == 1,
+			.left_alone = alone,
+			.told = tell,
 		};
 
 		note_away(tid, &a);
+	} else {
+		forget_away(tid);
 	}
-	if (quiet)
+	if (alone)
+		home->moved_to = new;
+	if (!tell)
 		return 0;
 
 	struct netns_switch_record *r = record_begin(netns_switch_record, RECORD_NETNS_SWITCH);
@@ -67,12 +96,12 @@ static __always_inline int switched(void *ctx, struct task_struct *task, struct 
 	if (!r)
 		return 0;
 	read_thread(&r->thread, task);
-	r->home = home->netns;
+	r->home = belongs;
 	r->from = old;
 	r->to = new;
 	r->nr_threads = threads;
 	r->clones = clones;
-	if (going_home)
+	if (same_netns(&belongs, &new))
 		no_stacks(&r->stacks);
 	else
 		take_stacks(ctx, &r->stacks);
@@ -93,16 +122,21 @@ static __always_inline void announce(struct task_struct *leader, __u32 type, str
 	record_end(r);
 }
 
-/* A process was forked: named if its parent is and the user asked for children. */
+/*
+ * A process was forked: named if its parent is and the user asked for children, or
+ * by the name that it has from its parent.
+ */
 static __always_inline void forked(struct task_struct *child)
 {
 	__u32 parent = bpf_get_current_pid_tgid() >> 32;
+	bool named = same_comm(child);
 	struct home *h;
 
-	if (!follow || !home_count)
-		return;
-	h = bpf_map_lookup_elem(&homes, &parent);
-	if (!h || !h->named)
+	if (!named && follow && home_count) {
+		h = bpf_map_lookup_elem(&homes, &parent);
+		named = h && h->named;
+	}
+	if (!named)
 		return;
 	h = set_home(BPF_CORE_READ(child, tgid), netns_of(child), true);
 	if (h)
@@ -147,6 +181,8 @@ static __always_inline int cloned(void *ctx, struct task_struct *child, __u64 fl
 		.since = bpf_ktime_get_ns(),
 		.tgid = tgid,
 		.left_behind = 1,
+		.left_alone = p ? p->left_alone : 0,
+		.told = 1,
 	};
 
 	tid = BPF_CORE_READ(child, pid);
@@ -181,29 +217,29 @@ static __always_inline int exited(struct task_struct *task)
 	struct home *home;
 	struct away *a;
 
-	if (!home_count)
-		return 0;
-	home = bpf_map_lookup_elem(&homes, &tgid);
-	if (!home)
-		return 0;
-	a = bpf_map_lookup_elem(&away, &tid);
-	if (a) {
-		bool quiet = !home->named && !a->left_behind && !a->clones && a->left_alone;
+	if (away_count && (a = bpf_map_lookup_elem(&away, &tid))) {
+		struct thread_exit_record *r = NULL;
 
-		if (!quiet) {
-			struct thread_exit_record *r =
-				record_begin(thread_exit_record, RECORD_THREAD_EXIT);
-
-			if (r) {
-				read_thread(&r->thread, task);
-				r->netns = a->netns;
-				record_end(r);
-			}
+		if (matters(a))
+			r = record_begin(thread_exit_record, RECORD_THREAD_EXIT);
+		if (r) {
+			read_thread(&r->thread, task);
+			r->netns = a->netns;
+			r->sockets = a->sockets;
+			r->connects = a->connects;
+			r->failures = a->failures;
+			record_end(r);
 		}
 		forget_away(tid);
 	}
-	/* do_exit() counts the live down before this tracepoint: 0 is the last one */
-	if (BPF_CORE_READ(task, signal, live.counter) == 0) {
+	if (!home_count)
+		return 0;
+	home = bpf_map_lookup_elem(&homes, &tgid);
+	/*
+	 * do_exit() counts the living down long before this tracepoint, so the one that
+	 * sees 0 need not be the last to come here; nothing above depends on `homes`.
+	 */
+	if (home && BPF_CORE_READ(task, signal, live.counter) == 0) {
 		if (home->named)
 			announce(BPF_CORE_READ(task, group_leader), RECORD_PROCESS_EXIT, home);
 		forget_home(tgid);
@@ -225,7 +261,7 @@ static __always_inline int execed(struct task_struct *task, __u32 old_tid)
 	if (home) {
 		struct away *a = bpf_map_lookup_elem(&away, &old_tid);
 
-		if (home->named || (a && (a->left_behind || a->clones)))
+		if (home->named || (a && matters(a)))
 			announce(task, RECORD_PROCESS_EXEC, home);
 		named = named || home->named;
 		forget_away(old_tid);
@@ -254,15 +290,19 @@ static __always_inline int seen(struct task_struct *task)
 	if (tgid == self_tgid || BPF_CORE_READ(task, flags) & PF_KTHREAD)
 		return 0;
 	net = netns_of(task);
+	if (!net) /* it is exiting, or a zombie whose pid is all that is left */
+		return 0;
 	home = bpf_map_lookup_elem(&homes, &tgid);
 	if (!home && same_comm(leader))
-		home = set_home(tgid, netns_of(leader), true);
-	if (tid == tgid && home && home->named) {
+		home = set_home(tgid, netns_of(leader) ?: net, true);
+	if (home && home->named && !home->announced) {
 		home = home_of(task, tgid);
-		if (home)
-			announce(task, RECORD_PROCESS_SEEN, home);
+		if (home) {
+			home->announced = 1;
+			announce(leader, RECORD_PROCESS_SEEN, home);
+		}
 	}
-	if (!net || (!home && net == netns_of(leader)))
+	if (!home && net == netns_of(leader))
 		return 0;
 	home = home_of(task, tgid);
 	if (!home)
@@ -277,6 +317,7 @@ static __always_inline int seen(struct task_struct *task)
 		.since = bpf_ktime_get_ns(),
 		.tgid = tgid,
 		.left_behind = 1,
+		.told = 1,
 	};
 
 	note_away(tid, &a);
@@ -294,7 +335,10 @@ static __always_inline int seen(struct task_struct *task)
 	r->netns = here;
 	r->nr_threads = BPF_CORE_READ(task, signal, nr_threads);
 	r->pad = 0;
-	record_end(r);
+	if (bpf_map_lookup_elem(&away, &tid))
+		record_end(r);
+	else /* the switch program has taken it off meanwhile: it went home */
+		bpf_ringbuf_discard(r, 0);
 	return 0;
 }
 

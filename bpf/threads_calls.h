@@ -37,7 +37,7 @@ static __always_inline void called(struct away *a, __u32 call, __s32 result, __u
 		a->sockets++;
 	else
 		a->connects++;
-	if (result < 0)
+	if (result < 0 && result != -EINPROGRESS) /* what every non-blocking connect answers */
 		a->failures++;
 	calls = a->sockets + a->connects;
 	if (calls > CALLS_AT_ONCE && now - a->call_recorded < CALLS_EVERY_NS)

@@ -24,9 +24,10 @@ const volatile __u32 comm_count; /* --comm */
 const volatile char comms[MAX_COMMS][TASK_COMM_LEN];
 
 struct home {
-	struct netns_id netns; /* inum 0: not seen yet */
+	struct netns_id netns;    /* inum 0: not seen yet */
+	struct netns_id moved_to; /* where the process went while it had one thread; inum 0: nowhere */
 	__u32 named;
-	__u32 pad;
+	__u32 announced;
 };
 
 struct away {
@@ -34,8 +35,10 @@ struct away {
 	__u64 since;
 	__u32 tgid;
 	__u32 left_behind; /* cloned away from home, or found there at the start */
-	__u32 left_alone;  /* its process had one thread when it left */
+	__u32 left_alone;  /* its process had one thread when it, or the parent it is a clone of, left */
+	__u32 told;        /* user space was sent a record of it */
 	__u32 clones;
+	__u32 pad;
 	__u64 sockets, connects, failures;
 	__u64 call_recorded; /* when the last call went into the ring */
 };
@@ -58,6 +61,7 @@ struct {
 __s64 home_count;
 __s64 away_count;
 
+/* 5.10 leaves bytes of an older, longer name behind the end of the new one. */
 static __always_inline bool same_comm(struct task_struct *leader)
 {
 	char comm[TASK_COMM_LEN] = {};
@@ -66,10 +70,12 @@ static __always_inline bool same_comm(struct task_struct *leader)
 		return false;
 	BPF_CORE_READ_INTO(&comm, leader, comm);
 	for (int i = 0; i < MAX_COMMS; i++) {
-		bool same = i < comm_count;
+		bool same = i < comm_count, ended = false;
 
-		for (int j = 0; j < TASK_COMM_LEN; j++)
-			same = same && comm[j] == comms[i][j];
+		for (int j = 0; j < TASK_COMM_LEN; j++) {
+			same = same && (ended || comm[j] == comms[i][j]);
+			ended = ended || !comm[j];
+		}
 		if (same)
 			return true;
 	}
@@ -123,7 +129,9 @@ static __always_inline struct home *home_of(struct task_struct *task, __u32 tgid
 	leader = BPF_CORE_READ(task, group_leader);
 	net = netns_of(leader);
 	if (!net)
-		return NULL; /* the leader has exited: its home went with it */
+		net = netns_of(task); /* the leader has exited: this thread's place must do */
+	if (!net)
+		return NULL;
 	if (!h)
 		return set_home(tgid, net, false);
 	settle(h, net); /* named by the user before it was seen */

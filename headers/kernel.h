@@ -45,6 +45,7 @@ enum {
 #define CLONE_THREAD 0x00010000
 #define PF_KTHREAD 0x00200000
 #define TASK_COMM_LEN 16
+#define EINPROGRESS 115
 #define IFNAMSIZ 16
 
 /* skb->ip_summed; include/linux/skbuff.h explains them at length. */

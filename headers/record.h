@@ -86,6 +86,9 @@ struct thread_exit_record {
 	struct record_header header;
 	struct thread_id thread;
 	struct netns_id netns;
+	__u64 sockets; /* what it did there, as in stranded_call_record */
+	__u64 connects;
+	__u64 failures;
 };
 
 struct thread_seen_record {

@@ -42,6 +42,9 @@ was taken for each thing to see, why better ones were refused, and what each
 detector can therefore promise here. It changes nothing and leaves nothing behind.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkAvoid(avoid); err != nil {
+				return err
+			}
 			d := diagnose(cmd.Context(), kinds(avoid))
 			if asJSON {
 				enc := json.NewEncoder(cmd.OutOrStdout())

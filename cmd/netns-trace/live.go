@@ -63,8 +63,8 @@ func live(ctx context.Context, o *liveOptions) error {
 		},
 	})
 	if err != nil {
-		if ctx.Err() != nil { // interrupted while attaching
-			return nil
+		if ctx.Err() != nil {
+			return errors.New("interrupted before anything was watched")
 		}
 		return explain(err)
 	}
@@ -73,8 +73,11 @@ func live(ctx context.Context, o *liveOptions) error {
 		out: o.writer(os.Stdout), started: time.Now(),
 	}
 	t.start(names, sys)
-	err = t.run(ctx)
-	return errors.Join(err, session.Close(), t.verdict(err))
+	err = errors.Join(t.run(ctx), session.Close())
+	if err != nil {
+		return err
+	}
+	return t.verdict()
 }
 
 // tracing is one run from "attached" to the last summary.
@@ -106,7 +109,10 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 		}
 	}
 	namer := trace.NewNamer(names, sys.kernel.Symbols, userstack.New(userstack.Options{}), t.options.rawAddrs)
-	setup := &record.Setup{Time: record.Time(probe.Now())}
+	setup := &record.Setup{Time: record.Time(probe.Now()), SeesFree: true}
+	for _, o := range t.session.Plan().Missing() {
+		setup.SeesFree = setup.SeesFree && o.Detector != probe.DetectorRefs
+	}
 	if slices.Contains(t.options.only, probe.DetectorRefs) {
 		if base := sys.refcountBase(); base.Err == nil {
 			setup.RefcountBase, setup.RefcountBaseKnown = int32(base.Value.Base), true
@@ -128,11 +134,13 @@ func (t *tracing) found(f *finding.Finding) {
 }
 
 func (t *tracing) run(ctx context.Context) error {
-	if err := t.session.Scan(); err != nil {
+	if err := t.live.Start(ctx); err != nil {
 		return err
 	}
-	if err := t.live.Drain(ctx); err != nil {
-		return err
+	for _, gone := range t.targets.gone(&t.live.Processes) {
+		if err := t.session.Unwatch(gone); err != nil {
+			return err
+		}
 	}
 	if err := t.targets.check(&t.live.Processes); err != nil {
 		if len(t.live.Processes.Seen) == 0 && len(t.options.comms) == 0 {
@@ -211,8 +219,8 @@ func (t *tracing) watched() []string {
 }
 
 // verdict is the last summary, and whether something was found.
-func (t *tracing) verdict(err error) error {
-	if !t.options.quiet && err == nil {
+func (t *tracing) verdict() error {
+	if !t.options.quiet {
 		summary := report.Summary{
 			Watched: t.watched(), Duration: time.Since(t.started),
 			Records: t.live.Records, Lost: t.live.Losses(),
@@ -224,7 +232,7 @@ func (t *tracing) verdict(err error) error {
 			return fmt.Errorf("writing the summary: %w", err)
 		}
 	}
-	if err == nil && t.tally.Incidents() > 0 {
+	if t.tally.Incidents() > 0 {
 		return errFound
 	}
 	return nil

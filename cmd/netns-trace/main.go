@@ -86,7 +86,7 @@ Without a subcommand it traces live until Ctrl-C, --duration, or the end of what
 it watches. Findings go to standard output, everything else to standard error.
 
 It needs root, or CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_SYSLOG and
-CAP_DAC_READ_SEARCH, and a kernel with BTF (5.10 or newer; "netns-trace doctor"
+CAP_DAC_READ_SEARCH (before 5.11 also CAP_SYS_RESOURCE), and a kernel with BTF (5.10 or newer; "netns-trace doctor"
 tells what this one allows). It loads no kernel module, changes no setting, and
 leaves nothing behind, also when it is killed.`
 
@@ -94,7 +94,7 @@ const rootExample = `  sudo netns-trace                                  everyth
   sudo netns-trace --pid $(pidof dockerd)           threads of dockerd; the rest of the host for refs
   sudo netns-trace --only threads --comm dockerd    also a dockerd that starts later
   sudo netns-trace --json | jq .summary             one finding a line
-  sudo netns-trace --duration 60s --quiet || echo found something`
+  sudo netns-trace --duration 60s --quiet; test $? -eq 3 && echo found something`
 
 func newRootCommand() *cobra.Command {
 	var o liveOptions
@@ -106,10 +106,7 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("unknown command %q", args[0])
-			}
-			return nil
+			return o.takePIDs(args)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return live(cmd.Context(), &o) },
 	}

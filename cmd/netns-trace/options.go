@@ -67,15 +67,26 @@ func kindNames() string {
 	return strings.Join(names, ", ")
 }
 
+// takePIDs takes the words after the flags. `--pid $(pidof containerd-shim)` gives
+// several numbers, of which only the first belongs to the flag.
+func (o *liveOptions) takePIDs(words []string) error {
+	for _, word := range words {
+		pid, err := strconv.Atoi(word)
+		if err != nil || len(o.pids) == 0 {
+			return usagef("unknown command %q", word)
+		}
+		o.pids = append(o.pids, pid)
+	}
+	return nil
+}
+
 // check finds mistakes before anything is done.
 func (o *liveOptions) check() error {
 	if err := o.checkOnly(); err != nil {
 		return err
 	}
-	for _, kind := range o.avoid {
-		if !slices.Contains(probe.Kinds(), probe.Kind(kind)) {
-			return usagef("--avoid: no way of attaching is called %q; there are %s", kind, kindNames())
-		}
+	if err := checkAvoid(o.avoid); err != nil {
+		return err
 	}
 	named := len(o.pids) > 0 || len(o.comms) > 0
 	switch {
@@ -99,6 +110,15 @@ func (o *liveOptions) check() error {
 	for _, pid := range o.pids {
 		if pid <= 0 {
 			return usagef("--pid: %d is no process id", pid)
+		}
+	}
+	return nil
+}
+
+func checkAvoid(kinds []string) error {
+	for _, kind := range kinds {
+		if !slices.Contains(probe.Kinds(), probe.Kind(kind)) {
+			return usagef("--avoid: no way of attaching is called %q; there are %s", kind, kindNames())
 		}
 	}
 	return nil
@@ -135,15 +155,15 @@ func (o *liveOptions) homeInode() (uint32, error) {
 	if o.home == "" || o.home == homeAny {
 		return 0, nil
 	}
-	if n, err := strconv.ParseUint(o.home, 10, 32); err == nil && n > 0 {
-		return uint32(n), nil
-	}
 	path := o.home
 	if !strings.Contains(path, "/") {
 		path = filepath.Join("/run/netns", o.home)
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {
+		if n, err := strconv.ParseUint(o.home, 10, 32); err == nil && n > 0 {
+			return uint32(n), nil
+		}
 		return 0, usagef("--home: no network namespace %q: %s: %w", o.home, path, err)
 	}
 	if fs.Type != nsfsMagic {

@@ -62,6 +62,17 @@ func (t targets) check(seen *trace.Processes) error {
 	return errors.Join(errs...)
 }
 
+// gone lists those that did not come under watch.
+func (t targets) gone(seen *trace.Processes) []int {
+	var out []int
+	for _, p := range t {
+		if _, ok := seen.Seen[uint32(p.PID)]; !ok {
+			out = append(out, p.PID)
+		}
+	}
+	return out
+}
+
 func (t targets) String() string {
 	var out []string
 	for _, p := range t {

@@ -77,7 +77,7 @@ type Process struct {
 	Comm          string    `json:"comm"`
 	Container     string    `json:"container,omitempty"`
 	ContainerName string    `json:"container_name,omitempty"`
-	Start         time.Time `json:"start"`
+	Start         time.Time `json:"start,omitzero"`
 }
 
 // Evidence is how far a verdict can be relied on.

@@ -21,8 +21,10 @@ type Knowledge struct {
 	setup record.Setup
 }
 
-// Observe learns from rec.
-func (k *Knowledge) Observe(rec record.Record) {
+// Observe learns from rec, and reports whether that is all that rec is for: then no
+// detector needs to see it. Such a record's time says when something was learnt,
+// not that all before it has been taken in.
+func (k *Knowledge) Observe(rec record.Record) bool {
 	switch r := rec.(type) {
 	case *record.Clock:
 		k.clock = *r
@@ -31,8 +33,9 @@ func (k *Knowledge) Observe(rec record.Record) {
 	case *record.Loss:
 		k.lose(r)
 	default:
-		k.Names.Observe(rec)
+		return k.Names.Observe(rec)
 	}
+	return true
 }
 
 func (k *Knowledge) lose(l *record.Loss) {
@@ -60,6 +63,9 @@ func (k *Knowledge) At(monotonic uint64) time.Time {
 func (k *Knowledge) References(refcount int32) (n int64, ok bool) {
 	return int64(refcount) - int64(k.setup.RefcountBase), k.setup.RefcountBaseKnown
 }
+
+// SeesFree reports whether the freeing of a device is seen on this kernel.
+func (k *Knowledge) SeesFree() bool { return k.setup.SeesFree }
 
 // Netns words a namespace.
 func (k *Knowledge) Netns(id record.NetnsID) *Netns {

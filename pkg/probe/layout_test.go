@@ -65,9 +65,10 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 		},
 		{
 			loadThreads, "thread_exit_record", 3,
-			[]map[string]uint64{thread("thread", 1, 2, 3), netns("netns", 4, 5)},
+			[]map[string]uint64{thread("thread", 1, 2, 3), netns("netns", 4, 5), {"sockets": 6, "connects": 7, "failures": 8}},
 			&record.ThreadExit{
 				Time: 99, Thread: record.Thread{TGID: 1, TID: 2, Start: 3, Comm: "d"}, Netns: record.NetnsID{Cookie: 4, Inode: 5},
+				Sockets: 6, Connects: 7, Failures: 8,
 			},
 		},
 		{

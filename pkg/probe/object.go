@@ -170,12 +170,19 @@ func (o *object) verified(way Way) uint32 {
 	return sum
 }
 
-// Close detaches, last attached first, and frees.
-func (o *object) Close() error {
+// detach takes the probes off, last attached first.
+func (o *object) detach() error {
 	var errs []error
 	for _, l := range slices.Backward(o.links) {
 		errs = append(errs, l.Close())
 	}
+	o.links, o.iterators = nil, nil
+	return errors.Join(errs...)
+}
+
+// Close detaches and frees.
+func (o *object) Close() error {
+	errs := []error{o.detach()}
 	for _, p := range o.programs {
 		errs = append(errs, p.Close())
 	}

@@ -18,7 +18,7 @@ var refsPoints = []point{
 	},
 	{
 		thing: "devices being freed",
-		lost:  "the end of a wait is noticed 10 s late, by the kernel's silence",
+		lost:  "the end of a wait is noticed late, by 10 to 30 s of the kernel's silence",
 		ways: []Way{
 			{Fentry, "free_netdev", []string{refsProgFreeFentry}},
 			{Kprobe, "free_netdev", []string{refsProgFreeKprobe}},

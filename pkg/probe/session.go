@@ -201,7 +201,24 @@ func (s *Session) Read(deadline time.Time) ([]byte, error) {
 // Interrupt makes a Read that waits return. It may be called from any goroutine.
 func (s *Session) Interrupt() error { return s.reader.Flush() }
 
-// Close detaches everything.
+// Pending is how many bytes of records wait to be read.
+func (s *Session) Pending() int { return s.reader.AvailableBytes() }
+
+// Detach takes all probes off; what they have written can still be read.
+func (s *Session) Detach() error {
+	var errs []error
+	for _, detector := range s.detectors {
+		if o := s.objects[detector]; o != nil {
+			errs = append(errs, o.detach())
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("detaching: %w", err)
+	}
+	return nil
+}
+
+// Close detaches everything and frees it.
 func (s *Session) Close() error {
 	var errs []error
 	for _, detector := range s.detectors {

@@ -107,9 +107,10 @@ type (
 		_      uint32
 	}
 	homeValue struct {
-		Netns netnsID
-		Named uint32
-		_     uint32
+		Netns     netnsID
+		MovedTo   netnsID
+		Named     uint32
+		Announced uint32
 	}
 	awayValue struct {
 		Netns                       netnsID
@@ -117,7 +118,9 @@ type (
 		TGID                        uint32
 		LeftBehind                  uint32
 		LeftAlone                   uint32
+		Told                        uint32
 		Clones                      uint32
+		_                           uint32
 		Sockets, Connects, Failures uint64
 		CallRecorded                uint64
 	}
@@ -136,20 +139,38 @@ func (o *ThreadsOptions) name(homes *ebpf.Map) error {
 	return nil
 }
 
-// AwayThreads reads the kernel's own list of the threads that are away from home.
-// It is empty when the threads detector is not running.
+// Unwatch forgets a process that the user named, because it is gone; its number
+// may be another's next.
+func (s *Session) Unwatch(pid int) error {
+	err := s.objects[DetectorThreads].maps[threadsMapHomes].Delete(uint32(pid))
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("forgetting pid %d: %w", pid, err)
+	}
+	return nil
+}
+
+// ErrBusy is returned when a list changed faster than it could be read.
+var ErrBusy = errors.New("the kernel's list changes faster than it can be read")
+
+// AwayThreads reads the kernel's own list of the threads that are away from home,
+// as far as records of them were made. It is empty when the threads detector is not
+// running. The error is ErrBusy when it should be tried again later.
 func (s *Session) AwayThreads() (*record.AwayThreads, error) {
-	l := s.objects[DetectorThreads]
-	if l == nil {
+	o := s.objects[DetectorThreads]
+	if o == nil {
 		return &record.AwayThreads{}, nil
 	}
-	homes, out := l.maps[threadsMapHomes], &record.AwayThreads{Time: now()}
+	homes, out := o.maps[threadsMapHomes], &record.AwayThreads{Time: now()}
 	var tid uint32
 	var a awayValue
-	entries := l.maps[threadsMapAway].Iterate()
+	entries := o.maps[threadsMapAway].Iterate()
 	for entries.Next(&tid, &a) {
+		if a.Told == 0 { // alone on its way, such as `ip netns exec`
+			continue
+		}
 		t := record.AwayThread{
-			TGID: a.TGID, TID: tid, Netns: a.Netns.id(), Since: a.Since, LeftBehind: a.LeftBehind != 0,
+			TGID: a.TGID, TID: tid, Netns: a.Netns.id(), Since: a.Since,
+			LeftBehind: a.LeftBehind != 0, LeftAlone: a.LeftAlone != 0,
 		}
 		var h homeValue
 		if err := homes.Lookup(a.TGID, &h); err == nil {
@@ -159,8 +180,37 @@ func (s *Session) AwayThreads() (*record.AwayThreads, error) {
 		}
 		out.Threads = append(out.Threads, t)
 	}
-	if err := entries.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+	switch err := entries.Err(); {
+	case errors.Is(err, ebpf.ErrIterationAborted):
+		return nil, ErrBusy
+	case err != nil:
 		return nil, fmt.Errorf("reading the threads that are away: %w", err)
 	}
 	return out, nil
+}
+
+// SetHome corrects where a process belongs: its leader is the one that is away, and
+// the others, noted as away so far, are home.
+func (s *Session) SetHome(leader uint32, home record.NetnsID, members []uint32) error {
+	o := s.objects[DetectorThreads]
+	homes, away := o.maps[threadsMapHomes], o.maps[threadsMapAway]
+	var h homeValue
+	if err := homes.Lookup(leader, &h); err != nil {
+		return fmt.Errorf("reading the home of process %d: %w", leader, err)
+	}
+	was := h.Netns
+	h.Netns = netnsID{Cookie: home.Cookie, Inum: home.Inode}
+	if err := homes.Put(leader, h); err != nil {
+		return fmt.Errorf("correcting the home of process %d: %w", leader, err)
+	}
+	for _, tid := range members {
+		if err := away.Delete(tid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("correcting where thread %d is: %w", tid, err)
+		}
+	}
+	entry := awayValue{Netns: was, Since: uint64(now()), TGID: leader, LeftBehind: 1, Told: 1}
+	if err := away.Update(leader, entry, ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+		return fmt.Errorf("correcting where thread %d is: %w", leader, err)
+	}
+	return nil
 }

@@ -46,7 +46,7 @@ const (
 var bodySize = map[uint16]int{
 	typeNetnsSwitch:  threadSize + 3*netnsSize + 8 + stacksSize,
 	typeThreadClone:  2*threadSize + 2*netnsSize + 16 + stacksSize,
-	typeThreadExit:   threadSize + netnsSize,
+	typeThreadExit:   threadSize + netnsSize + 24,
 	typeThreadSeen:   threadSize + 2*netnsSize + 8,
 	typeProcessSeen:  threadSize + netnsSize + 8,
 	typeProcessExec:  threadSize + netnsSize + 8,
@@ -127,6 +127,7 @@ func (d *Decoder) body(kind uint16, t Time) Record {
 	case typeThreadExit:
 		r := &d.threadExit
 		r.Time, r.Thread, r.Netns = t, c.thread(), c.netns()
+		r.Sockets, r.Connects, r.Failures = c.u64(), c.u64(), c.u64()
 		return r
 	case typeThreadSeen:
 		r := &d.threadSeen

@@ -20,8 +20,8 @@ type symbolKey struct {
 // recorded again with the next record that needs it.
 const namesMax = 32768
 
-// Observe learns from rec if it is a record of names.
-func (n *Names) Observe(rec Record) {
+// Observe learns from rec if it is a record of names, and reports whether it is.
+func (n *Names) Observe(rec Record) bool {
 	switch r := rec.(type) {
 	case *NetnsName:
 		put(&n.netns, r.Netns.Inode, *r)
@@ -29,7 +29,10 @@ func (n *Names) Observe(rec Record) {
 		put(&n.process, r.TGID, *r)
 	case *Symbol:
 		put(&n.symbols, symbolKey{r.TGID, r.Addr}, r.Text)
+	default:
+		return false
 	}
+	return true
 }
 
 func put[K comparable, V any](m *map[K]V, k K, v V) {

@@ -76,11 +76,13 @@ type ThreadClone struct {
 	Stacks        Stacks
 }
 
-// ThreadExit is the end of a thread that was away from home.
+// ThreadExit is the end of a thread that was away from home, with the totals of
+// what it did there (see StrandedCall).
 type ThreadExit struct {
 	Time
-	Thread Thread
-	Netns  NetnsID
+	Thread                      Thread
+	Netns                       NetnsID
+	Sockets, Connects, Failures uint64
 }
 
 // ThreadSeen is a thread found away from home when tracing started.
@@ -215,6 +217,7 @@ type AwayThread struct {
 	Home, Netns NetnsID
 	Since       uint64 // ns of CLOCK_MONOTONIC
 	LeftBehind  bool   // cloned there, or found there at the start
+	LeftAlone   bool   // its process had one thread when it, or its parent, left
 }
 
 // NetnsName is what was learnt of a network namespace's name.
@@ -249,6 +252,8 @@ type Setup struct {
 	// 1 since. It means nothing unless RefcountBaseKnown.
 	RefcountBase      int32
 	RefcountBaseKnown bool
+	// SeesFree: the end of a device is seen, so that silence is not taken for it.
+	SeesFree bool
 }
 
 // Destination decodes the address given to connect(2): an IP address and port, or

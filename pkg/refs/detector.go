@@ -24,8 +24,10 @@ const (
 
 const (
 	// silence ends a wait whose end was not seen: the kernel repeats itself every
-	// second while it waits, and a busy machine may be late.
-	silence = uint64(10 * time.Second)
+	// second while it waits, and a busy machine may be late. It repeats nothing while
+	// somebody else has the rtnl lock, so where the end can be seen it takes longer.
+	silence     = uint64(10 * time.Second)
+	longSilence = uint64(60 * time.Second)
 
 	how        = "NETDEV_UNREGISTER sent again for an unregistered device (call_netdevice_notifiers_info)"
 	howConsole = "the kernel's message (printk:console)"
@@ -97,7 +99,7 @@ func (d *Detector) waits(now device, at uint64, emit func(*finding.Finding)) {
 	w.id = finding.NewID(finding.Refs, w.key, w.name, at)
 	d.waiting[w.key] = w
 	if d.next == 0 {
-		d.next = at + silence
+		d.next = at + d.patience(w)
 	}
 	emit(d.report(w, finding.Opened, KindWaiting, at))
 }
@@ -119,11 +121,7 @@ func (d *Detector) silent(now uint64, emit func(*finding.Finding)) {
 	for _, w := range slices.SortedFunc(maps.Values(d.waiting), func(a, b *device) int {
 		return cmp.Or(cmp.Compare(a.firstSeen, b.firstSeen), cmp.Compare(a.key, b.key))
 	}) {
-		patience := silence
-		if w.how == howConsole {
-			patience *= 3 // the message comes every 10 s by default
-		}
-		if over := w.lastSeen + patience; now < over {
+		if over := w.lastSeen + d.patience(w); now < over {
 			if d.next == 0 || over < d.next {
 				d.next = over
 			}
@@ -131,6 +129,16 @@ func (d *Detector) silent(now uint64, emit func(*finding.Finding)) {
 		}
 		d.ends(w.key, now, "no longer announced by the kernel", emit)
 	}
+}
+
+func (d *Detector) patience(w *device) uint64 {
+	switch {
+	case w.how == howConsole:
+		return 3 * silence // the message comes every 10 s by default
+	case d.known.SeesFree():
+		return longSilence
+	}
+	return silence
 }
 
 func (d *Detector) report(w *device, state finding.State, kind string, at uint64) *finding.Finding {

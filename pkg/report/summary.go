@@ -14,26 +14,26 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/finding"
 )
 
-// Tally counts findings for the last summary.
+// Tally counts incidents for the last summary.
 type Tally struct {
-	incidents map[string]bool
+	incidents int
 	kinds     map[string]int // "class kind" to how many incidents opened so
 }
 
-// Count takes note of a finding.
+// Count takes note of a finding; an incident counts when it is opened.
 func (t *Tally) Count(f *finding.Finding) {
-	if t.incidents == nil {
-		t.incidents, t.kinds = make(map[string]bool), make(map[string]int)
-	}
-	if t.incidents[f.ID] {
+	if f.State != finding.Opened {
 		return
 	}
-	t.incidents[f.ID] = true
+	if t.kinds == nil {
+		t.kinds = make(map[string]int)
+	}
+	t.incidents++
 	t.kinds[string(f.Class)+" "+f.Kind]++
 }
 
-// Incidents is how many different incidents there were.
-func (t *Tally) Incidents() int { return len(t.incidents) }
+// Incidents is how many there were.
+func (t *Tally) Incidents() int { return t.incidents }
 
 // Summary is what is said when tracing ends.
 type Summary struct {

@@ -28,7 +28,6 @@ type Detector struct {
 	known   *finding.Knowledge
 	threads map[uint32]*thread // by tid
 	named   map[uint32]bool    // processes that the user chose
-	judged  map[uint32]uint64  // by process: when its threads seen at the start are judged, together
 	next    uint64             // the earliest deadline, 0: none
 }
 
@@ -45,13 +44,22 @@ type thread struct {
 	parent     record.Thread // of a clone
 	leftHome   uint64        // when the parent left, 0: not seen
 	parentBack uint64        // when the parent came home (or exited), 0: not yet
-	parentGone bool          // it exited instead
+	parentEnd  end           // how it ended its window
 	deferred   bool          // a clone not reported until its parent is back
 
 	incident string // id of the finding once reported
 	kind     string // last kind reported
 	harm     harm
 }
+
+// end is how a thread ceased to be away.
+type end uint8
+
+const (
+	returned end = iota
+	exited
+	lost // it is no longer away, and the record of how was lost
+)
 
 // origin is how a thread came to be away.
 type origin uint8
@@ -67,7 +75,7 @@ const (
 func New(cfg Config, known *finding.Knowledge) *Detector {
 	return &Detector{
 		cfg: cfg, known: known,
-		threads: make(map[uint32]*thread), named: make(map[uint32]bool), judged: make(map[uint32]uint64),
+		threads: make(map[uint32]*thread), named: make(map[uint32]bool),
 	}
 }
 
@@ -86,7 +94,10 @@ func (d *Detector) Observe(rec record.Record, emit func(*finding.Finding)) {
 	case *record.ThreadClone:
 		d.cloned(r, emit)
 	case *record.ThreadExit:
-		d.left(r.Thread.TID, r.When(), true, emit)
+		if t := d.threads[r.Thread.TID]; t != nil && r.Sockets+r.Connects > 0 {
+			t.harm.count(r.Sockets, r.Connects, r.Failures)
+		}
+		d.left(r.Thread.TID, r.When(), exited, emit)
 	case *record.ThreadSeen:
 		d.seen(r)
 	case *record.Process:
@@ -105,11 +116,15 @@ func (d *Detector) switched(r *record.NetnsSwitch, emit func(*finding.Finding)) 
 	t := d.threads[r.Thread.TID]
 	if r.To.Same(r.Home) {
 		if t != nil {
-			d.left(r.Thread.TID, r.When(), false, emit)
+			d.left(r.Thread.TID, r.When(), returned, emit)
 		} else {
-			d.parentReturned(r.Thread.TID, r.When(), false, emit)
+			d.windowClosed(r.Thread.TID, r.When(), returned, emit)
 		}
 		return
+	}
+	if t != nil && r.From.Same(r.Home) { // the record of its way home was lost
+		d.left(r.Thread.TID, r.When(), lost, emit)
+		t = nil
 	}
 	if t != nil { // from one strange place to another: its window goes on
 		t.netns = r.To
@@ -140,32 +155,39 @@ func (d *Detector) cloned(r *record.ThreadClone, emit func(*finding.Finding)) {
 	}
 }
 
-// left is a thread going home, or exiting.
-func (d *Detector) left(tid uint32, at uint64, exited bool, emit func(*finding.Finding)) {
+// left is a thread that is no longer away.
+func (d *Detector) left(tid uint32, at uint64, how end, emit func(*finding.Finding)) {
 	t := d.threads[tid]
 	if t == nil {
 		return
 	}
 	delete(d.threads, tid)
 	if t.incident != "" {
-		kind := KindRecovered
-		if exited {
-			kind = KindExited
-		}
+		kind := map[end]string{returned: KindRecovered, exited: KindExited, lost: KindEnded}[how]
 		emit(d.report(t, kind, at))
 	}
-	d.parentReturned(tid, at, exited, emit)
+	d.windowClosed(tid, at, how, emit)
 }
 
-// parentReturned reports the clones that a thread leaves behind by going home.
-func (d *Detector) parentReturned(tid uint32, at uint64, exited bool, emit func(*finding.Finding)) {
+// windowClosed reports the clones that a thread leaves behind when it is no longer
+// away itself.
+func (d *Detector) windowClosed(tid uint32, at uint64, how end, emit func(*finding.Finding)) {
 	for _, t := range d.sorted() {
 		if t.origin != cloned || t.parent.TID != tid || t.parentBack != 0 {
 			continue
 		}
-		t.parentBack, t.parentGone = at, exited
+		if t.deferred && (how == exited || !d.wasWindow(t, at)) {
+			continue
+		}
+		t.parentBack, t.parentEnd = at, how
 		emit(d.report(t, KindStranded, at))
 	}
+}
+
+// wasWindow reports whether the parent of a clone was only on a visit. Where
+// threads may live anywhere, one that visits home says nothing about its clones.
+func (d *Detector) wasWindow(t *thread, at uint64) bool {
+	return !d.cfg.HomeAny || t.leftHome != 0 && elapsed(t.leftHome, at) < d.cfg.Away
 }
 
 func (d *Detector) seen(r *record.ThreadSeen) {
@@ -177,12 +199,7 @@ func (d *Detector) seen(r *record.ThreadSeen) {
 		processSize: r.Threads, origin: seenBefore,
 	}
 	d.threads[r.Thread.TID] = t
-	from, ok := d.judged[r.Thread.TGID]
-	if !ok {
-		from = r.When()
-		d.judged[r.Thread.TGID] = from
-	}
-	d.setDeadline(t, from)
+	d.setDeadline(t, r.When())
 }
 
 func (d *Detector) process(r *record.Process, emit func(*finding.Finding)) {
@@ -194,7 +211,7 @@ func (d *Detector) process(r *record.Process, emit func(*finding.Finding)) {
 	case record.ProcessExec, record.ProcessExit:
 		for _, t := range d.sorted() {
 			if t.id.TGID == r.Leader.TGID {
-				d.left(t.id.TID, r.When(), true, emit)
+				d.left(t.id.TID, r.When(), exited, emit)
 			}
 		}
 		if r.Event == record.ProcessExit {
@@ -220,13 +237,15 @@ func (d *Detector) reconcile(r *record.AwayThreads, emit func(*finding.Finding))
 			t.origin = unseen
 		}
 		d.threads[a.TID] = t
-		if !d.cfg.HomeAny {
+		if !d.cfg.HomeAny && (!a.LeftAlone || d.named[a.TGID]) {
 			d.setDeadline(t, max(a.Since, r.When()))
 		}
 	}
 	for _, t := range d.sorted() {
 		if !alive[t.id.TID] {
-			d.left(t.id.TID, r.When(), true, emit)
+			d.left(t.id.TID, r.When(), lost, emit)
+		} else if t.origin == cloned && !alive[t.parent.TID] {
+			d.windowClosed(t.parent.TID, r.When(), lost, emit)
 		}
 	}
 }
@@ -252,10 +271,7 @@ func (d *Detector) overdue(now uint64, emit func(*finding.Finding)) {
 			d.next = t.deadline
 		}
 	}
-	if d.next == 0 {
-		clear(d.judged) // the threads that were there at the start are all judged
-	}
-	for _, t := range withoutMovedLeaders(due) {
+	for _, t := range due {
 		kind := map[origin]string{
 			moved: KindNeverReturned, seenBefore: KindStrandedBefore, unseen: KindStranded,
 		}[t.origin]

@@ -169,24 +169,6 @@ func TestDetector(t *testing.T) {
 			nil,
 		},
 		{
-			"all threads but the leader are elsewhere: it is the leader that moved",
-			Config{},
-			[]record.Record{seen(1, 12, 4), seen(1.01, 13, 4), seen(1.02, 14, 4), tick(6.001), tick(30)},
-			[]string{"stranded-before 10 opened"},
-		},
-		{
-			"with --home elsewhere the leader and another are away: each for itself",
-			Config{},
-			[]record.Record{seen(1, 10, 3), seen(1, 12, 3), tick(30)},
-			[]string{"stranded-before 10 opened", "stranded-before 12 opened"},
-		},
-		{
-			"of two threads one is elsewhere: that is the one",
-			Config{},
-			[]record.Record{seen(1, 12, 2), tick(30)},
-			[]string{"stranded-before 12 opened"},
-		},
-		{
 			"threads may live anywhere, says the user",
 			Config{HomeAny: true},
 			[]record.Record{seen(1, 12, 20), leaves(1, 11, redis), clones(2, 11, 13, false), tick(60)},
@@ -197,6 +179,30 @@ func TestDetector(t *testing.T) {
 			Config{HomeAny: true},
 			[]record.Record{leaves(1, 11, redis), clones(2, 11, 13, false), returns(3, 11, redis)},
 			[]string{"stranded 13 opened"},
+		},
+		{
+			"but not one whose parent lives there and visits home",
+			Config{HomeAny: true, Away: time.Second},
+			[]record.Record{clones(2, 11, 13, false), returns(30, 11, redis)},
+			nil,
+		},
+		{
+			"nor one whose parent ends",
+			Config{HomeAny: true},
+			[]record.Record{clones(2, 11, 13, false), exits(3, 11)},
+			nil,
+		},
+		{
+			"a process that moved as a whole ends, thread by thread",
+			Config{},
+			[]record.Record{clones(1, 10, 12, true), exits(2, 10), exits(2, 12)},
+			nil,
+		},
+		{
+			"its way home was lost, and it leaves home again: not one long window",
+			Config{},
+			[]record.Record{leaves(1, 11, redis), leaves(5, 11, redis), tick(6.5), returns(7, 11, redis), tick(30)},
+			nil,
 		},
 		{
 			"the process becomes another program: its threads are gone",
@@ -218,6 +224,16 @@ func TestDetector(t *testing.T) {
 				tick(5),
 			},
 			[]string{"stranded 12 opened"},
+		},
+		{
+			"and tells that the way home of a clone's parent was lost",
+			Config{},
+			[]record.Record{
+				leaves(1, 11, redis), clones(1.25, 11, 12, false),
+				&record.AwayThreads{Time: at(2), Threads: []record.AwayThread{{TGID: 10, TID: 12, LeftBehind: true}}},
+				&record.AwayThreads{Time: at(3)},
+			},
+			[]string{"cloned-mid-setns 12 opened", "stranded 12 updated", "ended 12 closed"},
 		},
 	}
 	for _, test := range tests {

@@ -11,7 +11,8 @@ import (
 )
 
 // The kinds of this class. The first four open an incident or raise it; harm
-// reports what it causes; the last two end it.
+// reports what it causes; the last three end it, KindEnded when the record of how
+// was lost.
 const (
 	KindCloned         = "cloned-mid-setns"
 	KindStranded       = "stranded"
@@ -20,6 +21,7 @@ const (
 	KindHarm           = "harm"
 	KindRecovered      = "recovered"
 	KindExited         = "exited"
+	KindEnded          = "ended"
 )
 
 func (d *Detector) report(t *thread, kind string, at uint64) *finding.Finding {
@@ -55,8 +57,11 @@ func (d *Detector) describe(f *finding.Finding, t *thread, at uint64) {
 	case KindStranded:
 		f.Summary = fmt.Sprintf("%s is stranded in netns %s: its parent %d is back in netns %s",
 			who, f.Netns, t.parent.TID, home)
-		if t.parentGone {
+		switch {
+		case t.parentEnd == exited:
 			f.Summary = fmt.Sprintf("%s is stranded in netns %s: its parent %d exited", who, f.Netns, t.parent.TID)
+		case t.parentEnd == lost:
+			f.Summary = fmt.Sprintf("%s is stranded in netns %s: its parent %d is no longer away", who, f.Netns, t.parent.TID)
 		}
 		if t.origin == unseen {
 			f.Summary = fmt.Sprintf("%s is stranded in netns %s away from netns %s; the record of how was lost",
@@ -74,6 +79,9 @@ func (d *Detector) describe(f *finding.Finding, t *thread, at uint64) {
 	case KindExited:
 		f.State = finding.Closed
 		f.Summary = fmt.Sprintf("%s exited after %s in netns %s", who, span(t.since, at), f.Netns)
+	case KindEnded:
+		f.State = finding.Closed
+		f.Summary = fmt.Sprintf("%s is no longer in netns %s; the record of how was lost", who, f.Netns)
 	case KindHarm:
 		f.Count = int64(t.harm.failures)
 		f.Summary = fmt.Sprintf("%s, in netns %s: %s", who, f.Netns, t.harm.last)
@@ -121,7 +129,7 @@ func (d *Detector) window(f *finding.Finding, t *thread) {
 	switch {
 	case t.parentBack == 0:
 		text += ", parent still away"
-	case t.parentGone:
+	case t.parentEnd == exited:
 		window["parent_exited"] = d.known.At(t.parentBack)
 		text += ", parent exited " + span(t.since, t.parentBack) + " after that"
 	default:
@@ -192,6 +200,10 @@ type harm struct {
 	reported                    uint64 // when harm was last reported
 }
 
+func (h *harm) count(sockets, connects, failures uint64) {
+	h.sockets, h.connects, h.failures = sockets, connects, failures
+}
+
 // harmEvery is how often one incident's harm is reported; totals are exact anyway.
 const harmEvery = uint64(10 * time.Second)
 
@@ -201,7 +213,7 @@ func (d *Detector) called(r *record.StrandedCall, emit func(*finding.Finding)) {
 		return
 	}
 	h := &t.harm
-	h.sockets, h.connects, h.failures = r.Sockets, r.Connects, r.Failures
+	h.count(r.Sockets, r.Connects, r.Failures)
 	failed := r.Result < 0 && -r.Result != errInProgress
 	if r.Call == record.CallConnect {
 		h.last = "connect to " + destination(r) + outcome(r.Result)

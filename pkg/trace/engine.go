@@ -36,7 +36,9 @@ func NewEngine(known *finding.Knowledge, emit func(*finding.Finding), detectors 
 
 // Feed runs one record through everything.
 func (e *Engine) Feed(rec record.Record) {
-	e.known.Observe(rec)
+	if e.known.Observe(rec) {
+		return
+	}
 	for _, d := range e.detectors {
 		d.Observe(rec, e.emit)
 	}

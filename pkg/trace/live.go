@@ -19,6 +19,7 @@ type Live struct {
 	engine  *Engine
 	decoder record.Decoder
 
+	seen      map[uint32][]record.ThreadSeen // while starting: held back, by process
 	lost      map[lossKey]uint64
 	reconcile bool // records were lost since the kernel's own lists were last read
 
@@ -45,7 +46,7 @@ func NewLive(session *probe.Session, namer *Namer, engine *Engine, setup *record
 }
 
 // Run feeds records until the context ends, or until done says so after a record;
-// done may be nil. What is in the ring buffer by then is still taken in.
+// done may be nil.
 func (l *Live) Run(ctx context.Context, done func() bool) error {
 	stop := context.AfterFunc(ctx, func() {
 		// A wake-up that fails is made up for by the deadline of the wait.
@@ -67,32 +68,43 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 			}
 		}
 	}
-	return l.Drain(ctx)
+	return nil
 }
 
-// Finish feeds the kernel's own counts, when no more will come.
+// Finish takes the probes off, takes in what they had written by then, and last the
+// kernel's own counts.
 func (l *Live) Finish() error {
+	if err := l.session.Detach(); err != nil {
+		return err
+	}
+	if err := l.Drain(context.Background()); err != nil {
+		return err
+	}
 	rewrites, err := l.session.CsumRewrites()
 	if err != nil {
 		return err
 	}
 	for i := range rewrites {
-		l.engine.Feed(&rewrites[i])
+		l.feed(&rewrites[i])
 	}
 	return nil
 }
 
-// Drain takes in what is in the ring buffer now, without waiting.
+// Drain takes in what is in the ring buffer now, without waiting. On a busy host
+// more comes all the time: that is left for later.
 func (l *Live) Drain(ctx context.Context) error {
-	for {
+	for left := l.session.Pending(); left > 0 && ctx.Err() == nil; {
+		before := l.session.Pending()
 		err := l.step(ctx, time.Unix(0, 1))
 		if errors.Is(err, probe.ErrTimeout) {
-			return l.lookAtLosses()
+			break
 		}
 		if err != nil {
 			return err
 		}
+		left -= max(1, before-l.session.Pending())
 	}
+	return l.lookAtLosses()
 }
 
 // patience is how long to wait for a record: until a detector wants to be woken,
@@ -121,16 +133,25 @@ func (l *Live) step(ctx context.Context, deadline time.Time) error {
 		return fmt.Errorf("decoding what this program's own probes wrote: %w", err)
 	}
 	l.Processes.observe(rec)
-	for _, name := range l.namer.Names(rec) {
-		l.engine.Feed(name)
+	if r, ok := rec.(*record.ThreadSeen); ok && l.seen != nil {
+		l.seen[r.Thread.TGID] = append(l.seen[r.Thread.TGID], *r)
+		return nil
 	}
-	l.engine.Feed(rec)
+	l.feed(rec)
 	if module, ok := rec.(*record.ModuleLoad); ok {
 		if attached := l.session.ModuleLoaded(ctx, module.Name); len(attached) > 0 && l.Attached != nil {
 			l.Attached(attached)
 		}
 	}
 	return nil
+}
+
+// feed feeds what is known of the names in a record, and then the record.
+func (l *Live) feed(rec record.Record) {
+	for _, name := range l.namer.Names(rec) {
+		l.engine.Feed(name)
+	}
+	l.engine.Feed(rec)
 }
 
 // lookAtLosses feeds the losses that are new, and the kernel's own lists if
@@ -153,15 +174,15 @@ func (l *Live) lookAtLosses() error {
 	if !l.reconcile {
 		return nil
 	}
-	l.reconcile = false
 	away, err := l.session.AwayThreads()
+	if errors.Is(err, probe.ErrBusy) {
+		return nil // tried again at the next look
+	}
 	if err != nil {
 		return err
 	}
-	for _, name := range l.namer.Names(away) {
-		l.engine.Feed(name)
-	}
-	l.engine.Feed(away)
+	l.reconcile = false
+	l.feed(away)
 	return nil
 }
 
