@@ -57,7 +57,7 @@ func examine() (system, error) {
 }
 
 func (s system) refcountBase() kernel.Fact[kernel.RefcountBase] {
-	return kernel.Facts{}.RefcountBase(s.kernel.Symbols())
+	return kernel.Facts{}.RefcountBase(s.kernel.Symbols(), s.kernel.Types)
 }
 
 // explain adds what a person can do about an error of attaching.

@@ -61,7 +61,7 @@ func sleeper(t *testing.T) (pid int, inode uint32) {
 	}
 	t.Cleanup(func() {
 		stdin.Close()
-		cmd.Wait()
+		_ = cmd.Wait()
 	})
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "in\n" {
 		t.Skipf("skipping: unshare -n is not permitted here (%q, %v)", line, err)

@@ -113,7 +113,7 @@ func openProcess(proc string, pid int) (processDir, error) {
 	return processDir{root}, nil
 }
 
-func (d processDir) close() { d.root.Close() }
+func (d processDir) close() { _ = d.root.Close() }
 
 // gone turns the two ways in which /proc says that a thread ended, ENOENT when
 // looking a file up and ESRCH when reading it, into ErrNoProcess.

@@ -91,7 +91,8 @@ func TestCapabilitiesOfMask(t *testing.T) {
 		held, lacking []string
 	}{
 		{
-			"nothing", 0, []string{},
+			"nothing", 0,
+			[]string{},
 			wantedCapabilities(),
 		},
 		{
@@ -138,7 +139,7 @@ func TestRefcountBase(t *testing.T) {
 		{"nothing known", Fact[string]{Err: errors.New("no uname")}, nil, RefcountBase{}, true},
 		{"symbol without a release", Fact[string]{Err: errors.New("no uname")}, since513, RefcountBase{1, false}, false},
 	} {
-		got := Facts{Release: tc.release}.RefcountBase(tc.symbols)
+		got := Facts{Release: tc.release}.RefcountBase(tc.symbols, nil)
 		if (got.Err != nil) != tc.unknown || got.Value != tc.want {
 			t.Errorf("%s: %+v, want %+v", tc.what, got, tc.want)
 		}

@@ -25,11 +25,23 @@ type RefcountBase struct {
 // that has both or neither. A vendor kernel may have backported one of them
 // alone; when release and symbol disagree the answer follows the symbol and is
 // not Sure, and the count of a device at rest should decide.
-func (f Facts) RefcountBase(s *Symbols) Fact[RefcountBase] {
+//
+// The variable has moved since (7.3 has no such symbol), so from 5.17 on a field
+// stands for it: net_device.refcnt_tracker (4d92b95ff2f9). types may be nil.
+func (f Facts) RefcountBase(s *Symbols, types *Types) Fact[RefcountBase] {
 	const variable = "netdev_unregister_timeout_secs"
 	newer, releaseErr := false, f.Release.Err
 	if releaseErr == nil {
 		newer, releaseErr = atLeast(f.Release.Value, 5, 13)
+	}
+	const structName, field = "net_device", "refcnt_tracker"
+	if types != nil {
+		if has, err := types.HasField(structName, field); err == nil && has {
+			return Fact[RefcountBase]{
+				Value:  RefcountBase{Base: 1, Sure: true},
+				Source: "BTF " + structName + "." + field + " (5.17)",
+			}
+		}
 	}
 	switch {
 	case s != nil && len(s.LookupData(variable)) > 0:

@@ -44,8 +44,11 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 	}{
 		{
 			loadThreads, "netns_switch_record", 1,
-			[]map[string]uint64{thread("thread", 1, 2, 3), netns("home", 4, 5), netns("from", 6, 7), netns("to", 8, 9),
-				{"nr_threads": 10, "clones": 11}, stacks},
+			[]map[string]uint64{
+				thread("thread", 1, 2, 3), netns("home", 4, 5), netns("from", 6, 7), netns("to", 8, 9),
+				{"nr_threads": 10, "clones": 11},
+				stacks,
+			},
 			&record.NetnsSwitch{
 				Time: 99, Thread: record.Thread{TGID: 1, TID: 2, Start: 3, Comm: "d"},
 				Home: record.NetnsID{Cookie: 4, Inode: 5}, From: record.NetnsID{Cookie: 6, Inode: 7},
@@ -54,8 +57,11 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 		},
 		{
 			loadThreads, "thread_clone_record", 2,
-			[]map[string]uint64{thread("parent", 1, 2, 3), thread("child", 4, 5, 6), netns("home", 7, 8), netns("away", 9, 10),
-				{"left_home": 11, "nr_threads": 12, "left_alone": 1}, stacks},
+			[]map[string]uint64{
+				thread("parent", 1, 2, 3), thread("child", 4, 5, 6), netns("home", 7, 8), netns("away", 9, 10),
+				{"left_home": 11, "nr_threads": 12, "left_alone": 1},
+				stacks,
+			},
 			&record.ThreadClone{
 				Time: 99, Parent: record.Thread{TGID: 1, TID: 2, Start: 3, Comm: "d"},
 				Child: record.Thread{TGID: 4, TID: 5, Start: 6, Comm: "d"},
@@ -101,8 +107,11 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 		},
 		{
 			loadRefs, "dev_wait_record", 9,
-			[]map[string]uint64{{"dev": 1, "since": 2}, netns("netns", 3, 4),
-				{"refcount": ^uint64(0), "refcount_known": 1, "ifindex": 5, "name": 'v'}},
+			[]map[string]uint64{
+				{"dev": 1, "since": 2},
+				netns("netns", 3, 4),
+				{"refcount": ^uint64(0), "refcount_known": 1, "ifindex": 5, "name": 'v'},
+			},
 			&record.DevWait{
 				Time: 99, Dev: 1, Since: 2, Netns: record.NetnsID{Cookie: 3, Inode: 4},
 				Refcount: -1, RefcountKnown: true, Ifindex: 5, Name: "v",
@@ -125,8 +134,10 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 		},
 		{
 			loadCsum, "csum_rewrite_record", 13,
-			[]map[string]uint64{netns("netns", 1, 2), netns("peer_netns", 3, 4),
-				{"packets": 5, "ifindex": 6, "peer_ifindex": 7, "name": 'v', "peer_name": 'e'}},
+			[]map[string]uint64{
+				netns("netns", 1, 2), netns("peer_netns", 3, 4),
+				{"packets": 5, "ifindex": 6, "peer_ifindex": 7, "name": 'v', "peer_name": 'e'},
+			},
 			&record.CsumRewrite{
 				Time: 99, Netns: record.NetnsID{Cookie: 1, Inode: 2}, PeerNetns: record.NetnsID{Cookie: 3, Inode: 4},
 				Packets: 5, Ifindex: 6, PeerIfindex: 7, Name: "v", PeerName: "e",

@@ -57,10 +57,10 @@ func (d *Detector) describe(f *finding.Finding, t *thread, at uint64) {
 	case KindStranded:
 		f.Summary = fmt.Sprintf("%s is stranded in netns %s: its parent %d is back in netns %s",
 			who, f.Netns, t.parent.TID, home)
-		switch {
-		case t.parentEnd == exited:
+		switch t.parentEnd {
+		case exited:
 			f.Summary = fmt.Sprintf("%s is stranded in netns %s: its parent %d exited", who, f.Netns, t.parent.TID)
-		case t.parentEnd == lost:
+		case lost:
 			f.Summary = fmt.Sprintf("%s is stranded in netns %s: its parent %d is no longer away", who, f.Netns, t.parent.TID)
 		}
 		if t.origin == unseen {

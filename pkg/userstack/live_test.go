@@ -334,7 +334,7 @@ func TestCLibrary(t *testing.T) {
 	var libc *mapping
 	for tries := 0; libc == nil && tries < 1000; tries++ {
 		libc = findLibc(t, cmd.Process.Pid)
-		unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil)
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil)
 	}
 	if libc == nil {
 		t.Skip("cat is not linked with a shared C library")

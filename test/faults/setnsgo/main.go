@@ -11,6 +11,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -202,7 +203,7 @@ func connectOnce(addr string) (tid int, result string) {
 }
 
 func errnoName(err error) string {
-	if errno, ok := err.(unix.Errno); ok {
+	if errno := unix.Errno(0); errors.As(err, &errno) {
 		return unix.ErrnoName(errno)
 	}
 	return strings.ReplaceAll(err.Error(), " ", "-")

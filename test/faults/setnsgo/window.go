@@ -107,11 +107,11 @@ func noLock(w window) error {
 
 // spin keeps a processor busy until stop is closed.
 func spin(stop <-chan struct{}) {
-	for {
+	for stopped := false; !stopped; {
 		select {
 		case <-stop:
-			return
-		default:
+			stopped = true
+		default: // go on spinning: that is what this is for
 		}
 	}
 }

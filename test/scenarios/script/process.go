@@ -100,7 +100,10 @@ func (p *process) end(sig syscall.Signal, within time.Duration) error {
 	case <-time.After(within):
 	}
 	_ = syscall.Kill(-pid, syscall.SIGKILL)
-	<-p.exited
+	select {
+	case <-p.exited:
+	case <-time.After(10 * time.Second): // in the kernel, waiting for a device perhaps
+	}
 	return fmt.Errorf("%s (pid %d) did not leave within %s after %v", p.cmd.Path, pid, within, sig)
 }
 

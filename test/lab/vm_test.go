@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/netns-trace/netns-trace/test/lab/agent"
+)
+
+// TestKernels boots every kernel of the matrix and tries in it what tests rely on.
+// Two run at a time: more would only slow each other down.
+func TestKernels(t *testing.T) {
+	cache := testCache(t)
+	two := make(chan struct{}, 2)
+	for _, name := range KernelNames() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			two <- struct{}{}
+			defer func() { <-two }()
+			vm := boot(t, cache, name, Config{})
+			t.Logf("kernel %s took commands after %v of its own time", vm.Kernel().Release, vm.BootTime())
+			t.Run("uname", func(t *testing.T) { guestIsTheKernel(t, vm) })
+			t.Run("btf", func(t *testing.T) { mustRun(t, vm, "test", "-s", "/sys/kernel/btf/vmlinux") })
+			t.Run("mounts", func(t *testing.T) { guestHasItsMounts(t, vm) })
+			t.Run("autoload", func(t *testing.T) { kernelLoadsModulesItself(t, vm) })
+			t.Run("streams", func(t *testing.T) { streamsAndExitCodes(t, vm) })
+			t.Run("stdin", func(t *testing.T) { inputIsPassedOn(t, vm) })
+			t.Run("background", func(t *testing.T) { backgroundProcessesDoNotHold(t, vm) })
+			t.Run("terminal", func(t *testing.T) { terminalHasItsSize(t, vm) })
+			t.Run("signals", func(t *testing.T) { signalsArrive(t, vm) })
+			t.Run("limits", func(t *testing.T) { contextAndTimeoutKill(t, vm) })
+			t.Run("many", func(t *testing.T) { manyAtOnce(t, vm) })
+			// The last: it does not survive.
+			t.Run("panic", func(t *testing.T) { panicIsAGuestError(t, vm) })
+		})
+	}
+}
+
+func boot(t *testing.T, cache Cache, name string, config Config) *VM {
+	t.Helper()
+	kernel, err := FetchKernel(t.Context(), cache, name, FlavourCloud)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Cache, config.Kernel = cache, kernel
+	vm, err := Boot(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(vm.Close)
+	if len(vm.Failed()) > 0 {
+		t.Errorf("init failed: %q", vm.Failed())
+	}
+	return vm
+}
+
+// runIn runs a shell script in the guest.
+func runIn(t *testing.T, vm *VM, script string) (stdout, stderr string, exit int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	exit, err := vm.Run(t.Context(), Command{Argv: []string{"sh", "-c", script}, Stdout: &out, Stderr: &errs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), exit
+}
+
+func mustRun(t *testing.T, vm *VM, argv ...string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	exit, err := vm.Run(t.Context(), Command{Argv: argv, Stdout: &out, Stderr: &errs})
+	if err != nil || exit != 0 {
+		t.Fatalf("%q: exit code %d, %v\n%s%s", argv, exit, err, &out, &errs)
+	}
+	return out.String()
+}
+
+func guestIsTheKernel(t *testing.T, vm *VM) {
+	if got := strings.TrimSpace(mustRun(t, vm, "uname", "-r")); got != vm.Kernel().Release {
+		t.Errorf("uname -r is %q, the kernel is %q", got, vm.Kernel().Release)
+	}
+}
+
+func guestHasItsMounts(t *testing.T, vm *VM) {
+	mounts := mustRun(t, vm, "cat", "/proc/mounts")
+	for _, want := range []string{
+		"/proc proc", "/sys sysfs", "/dev devtmpfs", "/dev/pts devpts", "/run tmpfs", "/tmp tmpfs", "/sys/fs/cgroup cgroup2",
+		"/sys/fs/bpf bpf", "/sys/kernel/debug debugfs", "/sys/kernel/tracing tracefs", "/sys/kernel/security securityfs",
+	} {
+		if !strings.Contains(mounts, " "+want+" ") {
+			t.Errorf("no %s in\n%s", want, mounts)
+		}
+	}
+	if link := mustRun(t, vm, "ip", "link", "show", "lo"); !strings.Contains(link, "LOOPBACK,UP") {
+		t.Errorf("lo is not up: %s", link)
+	}
+}
+
+func kernelLoadsModulesItself(t *testing.T, vm *VM) {
+	mustRun(t, vm, "ip", "link", "add", "veth-a", "type", "veth", "peer", "name", "veth-b")
+	mustRun(t, vm, "grep", "-q", "^veth ", "/proc/modules")
+	// In a script, too, ip must be iproute2's and not busybox's.
+	if out, _, exit := runIn(t, vm, "ip -V && ip -j link show veth-a && ip link del veth-a"); exit != 0 || !strings.Contains(out, `"ifname":"veth-a"`) {
+		t.Errorf("ip in a script: exit code %d, %s", exit, out)
+	}
+	mustRun(t, vm, "ip", "tuntap", "add", "tap0", "mode", "tap") // opens /dev/net/tun
+	mustRun(t, vm, "rmmod", "veth")
+	mustRun(t, vm, "modprobe", "-a", "dummy", "rtnl-link-bridge")
+	mustRun(t, vm, "grep", "-q", "^stp ", "/proc/modules")
+	file := strings.TrimSpace(mustRun(t, vm, "find", "/lib/modules/", "-name", "ifb.ko"))
+	mustRun(t, vm, "insmod", file)
+	if _, errs, exit := runIn(t, vm, "modprobe nonsense"); exit != 1 || !strings.Contains(errs, "nonsense: no such module") {
+		t.Errorf("modprobe nonsense: exit code %d, %q", exit, errs)
+	}
+}
+
+func streamsAndExitCodes(t *testing.T, vm *VM) {
+	out, errs, exit := runIn(t, vm, "echo to stdout; echo to stderr >&2; exit 42")
+	if out != "to stdout\n" || errs != "to stderr\n" || exit != 42 {
+		t.Errorf("stdout %q, stderr %q, exit code %d", out, errs, exit)
+	}
+	if _, _, exit := runIn(t, vm, "kill -SEGV $$"); exit != 128+11 {
+		t.Errorf("a process killed by SIGSEGV gave exit code %d", exit)
+	}
+	var env bytes.Buffer
+	exit, err := vm.Run(t.Context(), Command{
+		Argv: []string{"sh", "-c", "echo $A $PATH $PWD"}, Env: []string{"A=b", "PATH=/usr/bin:/bin"}, Dir: "/etc", Stdout: &env,
+	})
+	if err != nil || exit != 0 || env.String() != "b /usr/bin:/bin /etc\n" {
+		t.Errorf("environment and directory: %q, exit code %d, %v", &env, exit, err)
+	}
+	if _, err := vm.Run(t.Context(), Command{Argv: []string{"no-such-program"}}); err == nil || !strings.Contains(err.Error(), "no-such-program") {
+		t.Errorf("a missing program gave %v", err)
+	}
+	if _, err := vm.Run(t.Context(), Command{Argv: []string{"true"}, Dir: "/no/such/dir"}); err == nil {
+		t.Error("a missing directory gave no error")
+	}
+	var big bytes.Buffer
+	exit, err = vm.Run(t.Context(), Command{Argv: []string{"sh", "-c", "yes 0123456 | head -c 4000000"}, Stdout: &big})
+	if want := strings.Repeat("0123456\n", 500000); err != nil || exit != 0 || big.String() != want {
+		t.Errorf("4,000,000 bytes of output came as %d, exit code %d, %v", big.Len(), exit, err)
+	}
+}
+
+func inputIsPassedOn(t *testing.T, vm *VM) {
+	text := strings.Repeat("0123456789abcde\n", 20000)
+	var out bytes.Buffer
+	exit, err := vm.Run(t.Context(), Command{Argv: []string{"cat"}, Stdin: strings.NewReader(text), Stdout: &out})
+	if err != nil || exit != 0 || out.String() != text {
+		t.Errorf("of %d bytes %d came back, exit code %d, %v", len(text), out.Len(), exit, err)
+	}
+	// A program that does not want its input, or without any, must not wait.
+	for _, command := range []Command{
+		{Argv: []string{"true"}, Stdin: strings.NewReader(text)},
+		{Argv: []string{"sh", "-c", "sleep 60 & exit 0"}, Stdin: strings.NewReader(text)},
+		{Argv: []string{"cat"}},
+	} {
+		if exit, err := vm.Run(t.Context(), command); err != nil || exit != 0 {
+			t.Errorf("%q: exit code %d, %v", command.Argv, exit, err)
+		}
+	}
+}
+
+func backgroundProcessesDoNotHold(t *testing.T, vm *VM) {
+	start := time.Now()
+	out, _, exit := runIn(t, vm, "(sleep 1; echo too late; sleep 600) & echo now")
+	if out != "now\n" || exit != 0 || time.Since(start) > time.Minute {
+		t.Errorf("got %q, exit code %d after %v", out, exit, time.Since(start))
+	}
+}
+
+func terminalHasItsSize(t *testing.T, vm *VM) {
+	for _, shell := range []string{"sh", "bash"} {
+		var out bytes.Buffer
+		exit, err := vm.Run(t.Context(), Command{
+			Argv: []string{shell, "-c", "test -t 0 && test -t 2 && stty size && exit 5"}, Stdout: &out,
+			Terminal: &agent.Size{Rows: 33, Columns: 111},
+		})
+		if err != nil || exit != 5 || out.String() != "33 111\r\n" {
+			t.Errorf("%s: %q, exit code %d, %v", shell, &out, exit, err)
+		}
+	}
+}
+
+// signal waits for the program's first output before it signals it.
+type signal struct {
+	once  sync.Once
+	ready chan struct{}
+}
+
+func (s *signal) Write(p []byte) (int, error) {
+	s.once.Do(func() { close(s.ready) })
+	return len(p), nil
+}
+
+func signalsArrive(t *testing.T, vm *VM) {
+	ready := &signal{ready: make(chan struct{})}
+	p, err := vm.Start(t.Context(), Command{
+		Argv: []string{"sh", "-c", "trap 'kill %1; exit 7' INT; sleep 600 & echo ready; wait"}, Stdout: ready,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-ready.ready
+	mustRun(t, vm, "test", "-d", fmt.Sprintf("/proc/%d", p.PID()))
+	if err := p.Signal(syscall.SIGINT); err != nil {
+		t.Error(err)
+	}
+	if exit, err := p.Wait(); exit != 7 || err != nil {
+		t.Errorf("exit code %d, %v, want the trap's 7", exit, err)
+	}
+	if err := p.Signal(syscall.SIGINT); err != nil {
+		t.Errorf("signalling what has ended gave %v", err)
+	}
+}
+
+func contextAndTimeoutKill(t *testing.T, vm *VM) {
+	// The child in the same group must be killed too.
+	script := []string{"sh", "-c", "sleep 7777 & sleep 8888; true"}
+	_, err := vm.Run(t.Context(), Command{Argv: script, Timeout: 300 * time.Millisecond})
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "did not end within 300ms") {
+		t.Errorf("a timeout gave %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(300*time.Millisecond, cancel)
+	if _, err := vm.Run(ctx, Command{Argv: script}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled context gave %v", err)
+	}
+	if out, _, _ := runIn(t, vm, "sleep 0.2; pgrep -f 'sleep (7777|8888)$'"); out != "" {
+		t.Errorf("these were not killed: %s", out)
+	}
+	if err := vm.Err(); err != nil {
+		t.Errorf("the machine did not survive it: %v", err)
+	}
+}
+
+func manyAtOnce(t *testing.T, vm *VM) {
+	// A process whose output nobody takes must not stop the others.
+	block := make(chan struct{})
+	stuck, err := vm.Start(t.Context(), Command{Argv: []string{"yes"}, Stdout: writerFunc(func() { <-block })})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			out, _, exit := runIn(t, vm, fmt.Sprintf("seq 1 1000 | tail -n 1; echo %d; exit %d", i, i))
+			if want := fmt.Sprintf("1000\n%d\n", i); out != want || exit != i {
+				t.Errorf("process %d: %q, exit code %d", i, out, exit)
+			}
+		})
+	}
+	all.Wait()
+	close(block)
+	if err := stuck.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	if exit, err := stuck.Wait(); exit != 128+15 || err != nil {
+		t.Errorf("exit code %d, %v", exit, err)
+	}
+}
+
+type writerFunc func()
+
+func (f writerFunc) Write(p []byte) (int, error) { f(); return len(p), nil }
+
+func panicIsAGuestError(t *testing.T, vm *VM) {
+	for _, line := range vm.Complaints() {
+		// A host that stops for 20 s looks to the guest like a processor that hangs.
+		if !strings.Contains(line, "soft lockup") && !strings.Contains(line, "rcu") {
+			t.Errorf("the kernel complains before anything was done to it: %s", line)
+		}
+	}
+	_, err := vm.Run(t.Context(), Command{Argv: []string{"sh", "-c", "echo c >/proc/sysrq-trigger; sleep 600"}})
+	died, ok := errors.AsType[*GuestError](err)
+	if !ok {
+		t.Fatalf("a panic gave %v", err)
+	}
+	if !strings.Contains(died.Reason, "sysrq triggered crash") || !strings.Contains(died.Tail, "sysrq_handle_crash") {
+		t.Errorf("the reason is %q, the console's tail\n%s", died.Reason, died.Tail)
+	}
+	<-vm.Done()
+	if _, err := vm.Run(t.Context(), Command{Argv: []string{"true"}}); !errors.As(err, &died) {
+		t.Errorf("a command for a dead machine gave %v", err)
+	}
+}
+
+func TestSilentGuestIsAnError(t *testing.T) {
+	cache := testCache(t)
+	kernel, err := FetchKernel(t.Context(), cache, "5.10", FlavourCloud)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vm, err := Boot(t.Context(), Config{Cache: cache, Kernel: kernel, HangLimit: 300 * time.Millisecond})
+	if err == nil {
+		vm.Close()
+		t.Fatal("a guest that said nothing for 300 ms was accepted")
+	}
+	died, ok := errors.AsType[*GuestError](err)
+	if !ok || !strings.Contains(died.Reason, "no sign of life") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestBootEndsWithItsContext(t *testing.T) {
+	cache := testCache(t)
+	kernel, err := FetchKernel(t.Context(), cache, "5.10", FlavourCloud)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(300*time.Millisecond, cancel)
+	if vm, err := Boot(ctx, Config{Cache: cache, Kernel: kernel}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, %v", vm, err)
+	}
+}
+
+// A disk gets files and modules of the lab, and nothing is written to it.
+func TestDiskIsTheRoot(t *testing.T) {
+	cache := testCache(t)
+	userland, err := FetchUserland(t.Context(), cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(t.TempDir(), "root")
+	if err := os.CopyFS(root, os.DirFS(userland)); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mergedDirs {
+		target := strings.Repeat("../", strings.Count(m.dir, "/")) + m.target
+		if err := os.Symlink(target, filepath.Join(root, m.dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disk := filepath.Join(t.TempDir(), "disk.ext4")
+	mkfs := exec.CommandContext(t.Context(), "mkfs.ext4", "-q", "-d", root, disk, "64M")
+	mkfs.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	if out, err := mkfs.CombinedOutput(); err != nil {
+		t.Fatalf("mkfs.ext4: %v: %s", err, out)
+	}
+	before, err := os.ReadFile(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"5.10", "newest"} {
+		t.Run(name, func(t *testing.T) {
+			vm := boot(t, cache, name, Config{Disk: disk, Files: map[string]string{"/opt/hosts": "/etc/passwd"}})
+			out, errs, exit := runIn(t, vm, "grep ' / ext4 ' /proc/mounts && test -s /opt/hosts && test -x /lab/init && "+
+				"ip link add type veth && touch /written && sync && ip link add type dummy && echo fine")
+			if exit != 0 || !strings.HasSuffix(out, "fine\n") {
+				t.Errorf("exit code %d, %s%s", exit, out, errs)
+			}
+		})
+	}
+	if after, err := os.ReadFile(disk); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the image was changed: %v", err)
+	}
+}
+
+// With time as a count of instructions, an idle second takes no time, and the machine
+// must stay usable.
+func TestIcount(t *testing.T) {
+	vm := boot(t, testCache(t), "6.12", Config{Icount: true})
+	start := time.Now()
+	if out, _, exit := runIn(t, vm, "nproc; sleep 300"); exit != 0 || out != "1\n" {
+		t.Errorf("%q, exit code %d", out, exit)
+	}
+	if took := time.Since(start); took > 200*time.Second {
+		t.Errorf("300 virtual seconds of sleep took %v", took)
+	}
+}
