@@ -37,9 +37,14 @@ test-unit: ## unit tests with the race detector; boots nothing
 	$(GO) test -race -short ./...
 
 .PHONY: test-kernels
-test-kernels: ## the lab's own tests, the faults and the scenarios, on all kernels
+test-kernels: ## the lab's own tests and the scenarios, on all kernels
 	@$(NEED) $(LAB_PACKAGES)
-	$(GO) test -timeout 80m -p 1 ./test/lab ./test/faults ./test/scenarios
+	$(GO) test -timeout 80m -p 1 ./test/lab ./test/scenarios
+
+.PHONY: test-faults
+test-faults: ## every variant of every fault, on all kernels: for who changes one
+	@$(NEED) $(LAB_PACKAGES)
+	$(GO) test -timeout 80m ./test/faults
 
 .PHONY: lint
 lint: ## golangci-lint, gofumpt included, and the shell scripts' syntax
