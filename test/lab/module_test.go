@@ -46,6 +46,9 @@ func TestBuildModuleForEveryKernel(t *testing.T) {
 // hundreds of megabytes.
 func testCache(t *testing.T) Cache {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("fetches packages or boots kernels, which -short leaves out")
+	}
 	cache, err := OpenCache(testWriter{t})
 	if err != nil {
 		t.Fatal(err)

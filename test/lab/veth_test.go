@@ -9,9 +9,6 @@ import (
 )
 
 func TestBuildVethWithOldBugForEveryKernel(t *testing.T) {
-	if testing.Short() {
-		t.Skip("fetches kernel sources, which -short leaves out")
-	}
 	cache := testCache(t)
 	for _, name := range KernelNames() {
 		t.Run(name, func(t *testing.T) {
