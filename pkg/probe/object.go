@@ -207,12 +207,17 @@ func setVariables(spec *ebpf.CollectionSpec, values map[string]any) error {
 	return nil
 }
 
-// reason is an error in one line: the verifier's log is long, its last line says
-// what was wrong.
+// reason is an error in one line: the verifier's log is long, its last line before
+// the statistics says what was wrong.
 func reason(err error) string {
 	var v *ebpf.VerifierError
-	if errors.As(err, &v) && len(v.Log) > 0 {
-		return fmt.Sprintf("%v: %s", v.Cause, strings.TrimSpace(v.Log[len(v.Log)-1]))
+	if errors.As(err, &v) {
+		for _, line := range slices.Backward(v.Log) {
+			line = strings.TrimSpace(line)
+			if line != "" && !strings.HasPrefix(line, "processed ") && !strings.HasPrefix(line, "verification time ") {
+				return fmt.Sprintf("%v: %s", v.Cause, line)
+			}
+		}
 	}
 	return strings.ReplaceAll(err.Error(), "\n", "; ")
 }
