@@ -41,9 +41,7 @@ func qemuArgs(c Config, initrd string) []string {
 		args = append(args, "-accel", "tcg", "-icount", "shift=0,sleep=off", "-cpu", "max,rdrand=off,rdseed=off",
 			"-smp", "1", "-seed", "1", "-rtc", "base=2026-01-01T00:00:00,clock=vm")
 	} else {
-		// Without la57 the page tables have four levels, as on most machines, which
-		// makes a boot a fifth faster.
-		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", strconv.Itoa(c.CPUs))
+		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", strconv.Itoa(c.CPUs))
 	}
 	if c.Disk != "" {
 		args = append(args,
@@ -54,9 +52,8 @@ func qemuArgs(c Config, initrd string) []string {
 }
 
 func kernelCommandLine(c Config) string {
-	// The self-tests of ciphers take half of a boot. The emulated TSC is sound, but on
-	// a busy host the kernel would come to distrust it and use a slow clock.
-	line := "console=ttyS0 panic=-1 oops=panic quiet cryptomgr.notests tsc=reliable"
+	// Without tsc=reliable 5.10 and 6.1 call the emulated TSC unstable and use the HPET.
+	line := "console=ttyS0 panic=-1 oops=panic quiet tsc=reliable"
 	if c.Icount {
 		line += " nokaslr norandmaps random.trust_cpu=off nowatchdog"
 	}

@@ -187,7 +187,7 @@ func (vm *VM) take(f agent.Frame) error {
 }
 
 // watch kills a guest that is silent for too long. It asks for signs of life, but
-// seldom: an answer costs the guest some thousand instructions.
+// seldom: an answer costs the guest time, which counts when it is measured.
 func (vm *VM) watch(ctx context.Context) {
 	ticker := time.NewTicker(max(vm.config.HangLimit/8, 100*time.Millisecond))
 	defer ticker.Stop()

@@ -62,8 +62,8 @@ func boot() error {
 		return err
 	}
 	try(mountAll())
-	// Not in the initramfs: while the kernel starts it would call it some thirty
-	// times, for ciphers that nobody needs, which costs seconds under emulation.
+	// Not in the initramfs: there the kernel would call it while it starts, which on
+	// 6.12 costs 1.5 s of processor time under emulation and on 5.10 half of that.
 	try(os.Symlink("/init", modprobePath))
 	try(unix.Sethostname([]byte("lab")))
 	for _, module := range config.Modules {

@@ -13,8 +13,7 @@ import (
 	"strings"
 )
 
-// maxModinfo bounds the .modinfo section; the largest of Debian's modules have
-// some 100 KiB of aliases.
+// maxModinfo bounds the .modinfo section, in bytes, far above what modules have.
 const maxModinfo = 4 << 20
 
 // Info is what a module file says of itself.
