@@ -90,6 +90,20 @@ func (s *scene) finding(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// said REGEXP waits for netns-trace to say something on standard error.
+func (s *scene) saidLine(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 || s.tracer == nil {
+		ts.Fatalf("usage (while tracing): said REGEXP")
+	}
+	re, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	p := s.tracer.process
+	waitFor(ts, func() bool { return re.MatchString(p.stderr.String()) || p.hasExited() })
+	if !re.MatchString(p.stderr.String()) {
+		ts.Fatalf("netns-trace did not say %s:\n%s", args[0], s.said())
+	}
+}
+
 // silent fails if there is any finding at all.
 func (s *scene) silent(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 || s.tracer == nil {
