@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -177,6 +178,9 @@ func (t *tracing) nothingLeft() bool {
 
 // ready says that everything is attached.
 func (t *tracing) ready() error {
+	// Reading the kernel's types and symbols leaves as much garbage as all that is
+	// kept; a tool that may run for weeks gives it back.
+	debug.FreeOSMemory()
 	if path := t.options.readyFile; path != "" {
 		if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644); err != nil {
 			return fmt.Errorf("saying that tracing is ready: %w", err)
