@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -118,6 +117,6 @@ func newRootCommand() *cobra.Command {
 	return root
 }
 
-var exitStatusHelp = strings.TrimLeft(`
+const exitStatusHelp = `
 Exit status: 0 nothing found, 1 error, 2 usage, 3 something was found.
-`, "")
+`

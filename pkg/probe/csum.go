@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/netns-trace/netns-trace/pkg/record"
 )
@@ -74,20 +75,11 @@ func (s *Session) CsumRewrites() ([]record.CsumRewrite, error) {
 		out = append(out, record.CsumRewrite{
 			Time: now(), Netns: v.Netns.id(), PeerNetns: v.Peer.id(), Packets: v.Packets,
 			Ifindex: v.Ifindex, PeerIfindex: v.PeerIndx,
-			Name: cString(v.Name[:]), PeerName: cString(v.PeerName[:]), Final: true,
+			Name: unix.ByteSliceToString(v.Name[:]), PeerName: unix.ByteSliceToString(v.PeerName[:]), Final: true,
 		})
 	}
 	if err := entries.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
 		return nil, fmt.Errorf("reading the rewritten packets: %w", err)
 	}
 	return out, nil
-}
-
-func cString(b []byte) string {
-	for i, c := range b {
-		if c == 0 {
-			return string(b[:i])
-		}
-	}
-	return string(b)
 }

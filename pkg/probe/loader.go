@@ -42,12 +42,10 @@ func (l *loader) begin(points []point, ask asker) error {
 			return fmt.Errorf("making maps: %w", err)
 		}
 	}
-	for name, m := range coll.Maps {
-		if name == "ring" {
-			continue
+	for name := range coll.Maps {
+		if name != "ring" {
+			l.maps[name] = coll.DetachMap(name)
 		}
-		l.maps[name] = coll.DetachMap(name)
-		_ = m
 	}
 	for name := range coll.Programs {
 		l.loaded[name] = coll.DetachProgram(name)

@@ -36,7 +36,6 @@ type thread struct {
 	id          record.Thread
 	home, netns record.NetnsID
 	since       uint64
-	processSize uint32 // threads of its process when it was first noticed
 	stacks      record.Stacks
 	origin      origin
 	deadline    uint64 // when to report it if it is still away; 0: not by time
@@ -48,7 +47,6 @@ type thread struct {
 	deferred   bool          // a clone not reported until its parent is back
 
 	incident string // id of the finding once reported
-	kind     string // last kind reported
 	harm     harm
 }
 
@@ -132,7 +130,7 @@ func (d *Detector) switched(r *record.NetnsSwitch, emit func(*finding.Finding)) 
 	}
 	t = &thread{
 		id: r.Thread, home: r.Home, netns: r.To, since: r.When(),
-		processSize: r.Threads, stacks: r.Stacks.Clone(), origin: moved,
+		stacks: r.Stacks.Clone(), origin: moved,
 	}
 	d.threads[r.Thread.TID] = t
 	if !d.cfg.HomeAny {
@@ -143,7 +141,7 @@ func (d *Detector) switched(r *record.NetnsSwitch, emit func(*finding.Finding)) 
 func (d *Detector) cloned(r *record.ThreadClone, emit func(*finding.Finding)) {
 	t := &thread{
 		id: r.Child, home: r.Home, netns: r.Away, since: r.When(),
-		processSize: r.Threads, stacks: r.Stacks.Clone(), origin: cloned,
+		stacks: r.Stacks.Clone(), origin: cloned,
 		parent: r.Parent, leftHome: r.LeftHome,
 		// A process that moved as a whole, before it had a second thread, may mean to
 		// stay where it is; that its parent goes back without the clone is the proof.
@@ -196,7 +194,7 @@ func (d *Detector) seen(r *record.ThreadSeen) {
 	}
 	t := &thread{
 		id: r.Thread, home: r.Home, netns: r.Netns, since: r.When(),
-		processSize: r.Threads, origin: seenBefore,
+		origin: seenBefore,
 	}
 	d.threads[r.Thread.TID] = t
 	d.setDeadline(t, r.When())

@@ -41,7 +41,7 @@ func (d *Detector) report(t *thread, kind string, at uint64) *finding.Finding {
 		t.incident = finding.NewID(finding.Threads, t.id.TID, t.id.Start, t.since)
 		f.State = finding.Opened
 	}
-	f.ID, t.kind = t.incident, kind
+	f.ID = t.incident
 	d.describe(f, t, at)
 	return f
 }
