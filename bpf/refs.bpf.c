@@ -8,7 +8,8 @@
  * when the wait began and that it goes on, on every kernel, although the waiting
  * function itself is inlined nearly everywhere.
  */
-#include "emit.h"
+#include "refs_holders.h"
+#include "refs_hooks.h"
 
 DESCRIBE(dev_wait_record);
 DESCRIBE(console_wait_record);
@@ -143,6 +144,7 @@ static __always_inline int freed(struct net_device *dev)
 	__u64 key = (__u64)dev;
 	struct waiting *w;
 
+	gone(key); /* what linkwatch held */
 	if (!waiting_count)
 		return 0;
 	w = bpf_map_lookup_elem(&waiting, &key);
@@ -219,4 +221,24 @@ SEC("kprobe/free_netdev")
 int BPF_KPROBE(free_kprobe, struct net_device *dev)
 {
 	return freed(dev);
+}
+
+/* Tells all that the devices now waiting are held by, as far as the table knows. */
+SEC("iter/bpf_map_elem")
+int holders_iter(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct holder_key *key = ctx->key;
+	struct holder *h = ctx->value;
+	struct net_device *dev;
+	struct waiting *w;
+	__u64 address;
+
+	if (!key || !h)
+		return 0;
+	dev = held_device(h->family, key->object, key->of);
+	address = (__u64)dev;
+	w = bpf_map_lookup_elem(&waiting, &address);
+	if (w && w->reported)
+		record_holder(key, h, dev);
+	return 0;
 }

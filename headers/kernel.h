@@ -33,6 +33,7 @@ enum {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_STACK_TRACE = 7,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 enum {
@@ -47,6 +48,9 @@ enum {
 #define TASK_COMM_LEN 16
 #define EINPROGRESS 115
 #define IFNAMSIZ 16
+#define MAX_ERRNO 4095
+#define AF_INET 2
+#define AF_INET6 10
 
 /* skb->ip_summed; include/linux/skbuff.h explains them at length. */
 #define CHECKSUM_NONE 0
@@ -141,12 +145,27 @@ enum netdev_cmd {
 	NETDEV_UNREGISTER = 6,
 };
 
+struct kobject {
+	char *name;
+};
+
+struct netdev_queue;
+struct netdev_rx_queue;
+
+/* bits of net_device.state */
+enum netdev_state_t {
+	__LINK_STATE_LINKWATCH_PENDING = 3,
+};
+
 struct net_device {
 	char name[IFNAMSIZ];
+	unsigned long state; /* enum netdev_state_t */
 	int ifindex;
 	__u8 reg_state; /* u8 since 6.8 and in later stable releases; see below */
 	possible_net_t nd_net;
 	int *pcpu_refcnt; /* per-CPU pointer, when CONFIG_PCPU_DEV_REFCNT */
+	struct netdev_rx_queue *_rx;
+	struct netdev_queue *_tx;
 };
 
 struct net_device___enum_state {
@@ -161,6 +180,105 @@ struct net_device___one_counter {
 
 struct netdev_notifier_info {
 	struct net_device *dev;
+};
+
+/* What holds net_devices: see enum holder_family in record.h. */
+
+struct dst_ops {
+	unsigned short family;
+};
+
+struct dst_entry {
+	struct net_device *dev;
+	struct dst_ops *ops;
+	atomic_t __refcnt; /* until 6.3 */
+};
+
+typedef struct {
+	atomic_t refcnt;
+} rcuref_t;
+
+struct dst_entry___rcuref {
+	rcuref_t __rcuref; /* since 6.4 (bc9d3a9f2afc); counts from 0 */
+};
+
+struct neigh_table {
+	int family;
+};
+
+struct neighbour {
+	struct neigh_table *tbl;
+	refcount_t refcnt;
+	struct net_device *dev;
+	__u8 primary_key[];
+};
+
+struct neigh_parms {
+	struct net_device *dev;
+	struct neigh_table *tbl;
+};
+
+struct in_device {
+	struct net_device *dev;
+	refcount_t refcnt;
+};
+
+struct inet6_dev {
+	struct net_device *dev;
+	refcount_t refcnt;
+};
+
+struct fib_nh_common {
+	struct net_device *nhc_dev;
+	__u8 nhc_family;
+	__u8 nhc_gw_family;
+	union {
+		__be32 ipv4;
+	} nhc_gw; /* 16 bytes, for IPv6 */
+};
+
+struct sock;
+
+struct packet_type {
+	struct net_device *dev;
+};
+
+struct packet_sock {
+	struct packet_type prot_hook;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct Qdisc_ops {
+	char id[16];
+};
+
+struct netdev_queue {
+	struct net_device *dev;
+	struct kobject kobj;
+};
+
+struct netdev_rx_queue {
+	struct kobject kobj;
+	struct net_device *dev;
+};
+
+struct Qdisc {
+	struct Qdisc_ops *ops;
+	__u32 handle;
+	struct netdev_queue *dev_queue;
+	refcount_t refcnt;
+};
+
+struct bpf_map;
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key;
+	void *value;
 };
 
 struct sk_buff {

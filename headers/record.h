@@ -24,6 +24,7 @@ enum record_type {
 	RECORD_CONSOLE_WAIT = 11, /* the kernel's own message about such a device */
 	RECORD_MODULE_LOAD = 12,  /* a kernel module is about to become live */
 	RECORD_CSUM_REWRITE = 13, /* a veth turned CHECKSUM_NONE into CHECKSUM_UNNECESSARY */
+	RECORD_HOLDER = 18,       /* an object that points at a net_device in unregistration */
 };
 
 #define RECORD_VERSION 1
@@ -141,6 +142,39 @@ struct dev_wait_record { /* DEV_WAIT and DEV_FREE */
 	char name[IFNAMSIZ];
 };
 
+/* What kind of object holds a reference on a net_device. */
+enum holder_family {
+	HOLDER_DST = 1,    /* dst_entry: a route in use, or an xfrm bundle */
+	HOLDER_NEIGHBOUR,  /* neighbour */
+	HOLDER_NEIGH_PARMS, /* neigh_parms */
+	HOLDER_IN_DEV,     /* in_device: the device's IPv4 side */
+	HOLDER_INET6_DEV,  /* inet6_dev: its IPv6 side */
+	HOLDER_NEXTHOP,    /* fib_nh_common: a nexthop of a route, IPv4 or IPv6 */
+	HOLDER_PACKET,     /* packet_sock: a packet socket bound to the device */
+	HOLDER_QDISC,      /* Qdisc */
+	HOLDER_ADJACENCY,  /* netdev_adjacent: a device above or below it */
+	HOLDER_RX_QUEUE,   /* netdev_rx_queue in sysfs */
+	HOLDER_TX_QUEUE,   /* netdev_queue in sysfs */
+	HOLDER_LINKWATCH,  /* a link event that is yet to be handled */
+	HOLDER_FAMILIES,
+};
+
+struct holder_record {
+	struct record_header header;
+	__u64 dev;    /* address of the net_device */
+	__u64 object; /* address of what holds it */
+	__u64 since;  /* ns, CLOCK_MONOTONIC: when the object was made */
+	struct thread_id thread; /* that made it */
+	__u32 family; /* enum holder_family */
+	__s32 stack;  /* id in the map `stacks`, or -1 */
+	__s32 object_refs; /* references on the object itself */
+	__u32 object_refs_known;
+	__u32 address_family; /* of address; 0: there is none */
+	__u32 handle;         /* of a qdisc */
+	__u8 address[16];     /* a neighbour's address, a nexthop's gateway */
+	char text[16];        /* a qdisc's kind, the adjacent device's name */
+};
+
 struct console_wait_record {
 	struct record_header header;
 	__u32 bytes;
@@ -176,6 +210,8 @@ enum loss {
 	LOSS_STACK_CUT,    /* a kernel stack was deeper than STACK_DEPTH; user stacks often are */
 	LOSS_REWRITES_FULL, /* more devices that rewrite than the map holds */
 	LOSS_READ,         /* memory that should be readable was not */
+	LOSS_HOLDERS_FULL, /* more objects that hold devices than the map has room for */
+	LOSS_STACK_SKIPPED, /* no stack was taken: too many objects in a second */
 	LOSS_CAUSES,
 };
 

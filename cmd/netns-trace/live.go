@@ -110,9 +110,9 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 		}
 	}
 	namer := trace.NewNamer(names, sys.kernel.Symbols, userstack.New(userstack.Options{}), t.options.rawAddrs)
-	setup := &record.Setup{Time: record.Time(probe.Now()), SeesFree: true}
-	for _, o := range t.session.Plan().Missing() {
-		setup.SeesFree = setup.SeesFree && o.Detector != probe.DetectorRefs
+	plan := t.session.Plan()
+	setup := &record.Setup{
+		Time: record.Time(probe.Now()), SeesFree: plan.SeesFree(), ScansHolders: plan.ScansHolders(),
 	}
 	if slices.Contains(t.options.only, probe.DetectorRefs) {
 		if base := sys.refcountBase(); base.Err == nil {

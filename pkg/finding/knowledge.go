@@ -67,6 +67,10 @@ func (k *Knowledge) References(refcount int32) (n int64, ok bool) {
 // SeesFree reports whether the freeing of a device is seen on this kernel.
 func (k *Knowledge) SeesFree() bool { return k.setup.SeesFree }
 
+// ScansHolders reports whether a record.HolderScan follows the first sight of a
+// device that waits.
+func (k *Knowledge) ScansHolders() bool { return k.setup.ScansHolders }
+
 // Netns words a namespace.
 func (k *Knowledge) Netns(id record.NetnsID) *Netns {
 	n := k.Names.Netns(id)

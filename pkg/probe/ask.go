@@ -8,13 +8,24 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/cilium/ebpf"
 )
 
 // asker asks the kernel whether a way can be expected to work, before anything is
 // loaded: its types, its symbols, its event sources; never its version.
 type asker struct {
-	kernel Kernel
-	avoid  []Kind
+	kernel   Kernel
+	avoid    []Kind
+	programs map[string]*ebpf.ProgramSpec
+}
+
+// hook is where one program goes.
+type hook struct {
+	program string
+	kind    Kind
+	target  string
+	addr    uint64 // of the function, for the kinds that need it
 }
 
 var errAvoided = errors.New("not to be taken, as the user asked")
@@ -32,31 +43,44 @@ func (a asker) present(p point) bool {
 	return err == nil && builtIn
 }
 
-// can returns nil if the way is worth trying, and the address for those that
-// attach to one.
-func (a asker) can(p point, w Way) (addr uint64, err error) {
-	if slices.Contains(a.avoid, w.Kind) {
-		return 0, errAvoided
+// can returns where the programs of a way go, or why it is not worth trying.
+func (a asker) can(p point, w Way) ([]hook, error) {
+	var hooks []hook
+	for _, name := range w.programs {
+		section, target, _ := strings.Cut(a.programs[name].SectionName, "/")
+		h := hook{program: name, kind: Kind(section), target: target}
+		if err := a.hook(p, &h); err != nil {
+			return nil, err
+		}
+		hooks = append(hooks, h)
 	}
-	switch w.Kind {
+	return hooks, nil
+}
+
+func (a asker) hook(p point, h *hook) (err error) {
+	if slices.Contains(a.avoid, h.kind) {
+		return errAvoided
+	}
+	switch h.kind {
 	case Fentry, Fexit:
 		if p.module != "" {
-			return 0, a.hasType(w.Target, "function", func(name string) (bool, error) {
+			return a.hasType(h.target, "function", func(name string) (bool, error) {
 				if ok, err := a.kernel.Types.HasFunc(name); ok || err != nil {
 					return ok, err
 				}
 				return a.kernel.Types.ModuleHasFunc(p.module, name)
 			})
 		}
-		return 0, a.hasType(w.Target, "function", a.kernel.Types.HasFunc)
+		return a.hasType(h.target, "function", a.kernel.Types.HasFunc)
 	case Iter:
-		return 0, a.hasType("bpf_iter_"+w.Target, "function", a.kernel.Types.HasFunc)
+		return a.hasType("bpf_iter_"+h.target, "function", a.kernel.Types.HasFunc)
 	case TPBTF, RawTP:
-		return 0, a.hasType(w.Target, "tracepoint", a.kernel.Types.HasTracepoint)
+		return a.hasType(h.target, "tracepoint", a.kernel.Types.HasTracepoint)
 	case Kprobe, Kretprobe:
-		return a.address(w.Target)
+		h.addr, err = a.address(h.target)
+		return err
 	}
-	return 0, fmt.Errorf("unknown kind %q", w.Kind)
+	return fmt.Errorf("unknown kind %q", h.kind)
 }
 
 func (a asker) hasType(name, what string, has func(string) (bool, error)) error {

@@ -28,6 +28,8 @@ var lossCauses = []lossCause{
 	{"stack_cut", true},
 	{"rewrites_full", false},
 	{"read", true},
+	{"holders_full", false},
+	{"stack_skipped", true},
 }
 
 // causeMissed are hits at which the kernel did not run the program, because one

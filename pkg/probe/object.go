@@ -22,6 +22,7 @@ type set struct {
 	points    []point
 	configure func(*ebpf.CollectionSpec) error
 	prepare   func(maps map[string]*ebpf.Map) error // before anything is attached; may be nil
+	iterated  string                                // the map that an iterator over a map's elements goes through
 }
 
 // object is what of a set is in the kernel.
@@ -30,9 +31,10 @@ type object struct {
 	maps      map[string]*ebpf.Map
 	programs  map[string]*ebpf.Program
 	links     []io.Closer
-	iterators []*link.Iter
+	iterators map[string]*link.Iter // by what they go through
 
 	detector string
+	iterated string
 	points   []point // of the plan, in its order
 	loader   loader  // for points that wait for their module
 }
@@ -52,8 +54,11 @@ func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) 
 	}
 	spec.Maps["ring"].MaxEntries = ring.MaxEntries()
 
-	o := &object{programs: make(map[string]*ebpf.Program), detector: s.detector, points: s.points}
-	ask := asker{kernel: k, avoid: avoid}
+	o := &object{
+		programs: make(map[string]*ebpf.Program), iterators: make(map[string]*link.Iter),
+		detector: s.detector, iterated: s.iterated, points: s.points,
+	}
+	ask := asker{kernel: k, avoid: avoid, programs: spec.Programs}
 	o.loader = loader{spec: spec, cache: k.Types.Cache(), maps: map[string]*ebpf.Map{"ring": ring}}
 	if err := o.loader.begin(s.points, ask); err != nil {
 		return nil, fmt.Errorf("loading the programs of %s: %w", s.detector, err)
@@ -85,9 +90,9 @@ func (o *object) attach(p point, ask asker) Outcome {
 		return out
 	}
 	for _, way := range p.ways {
-		addr, err := ask.can(p, way)
+		hooks, err := ask.can(p, way)
 		if err == nil {
-			err = o.take(way, addr, &o.loader)
+			err = o.take(hooks)
 		}
 		if err == nil {
 			out.Way = &way
@@ -104,6 +109,7 @@ func (o *object) attach(p point, ask asker) Outcome {
 // came of them.
 func (o *object) moduleLoaded(module string, ask asker) []Outcome {
 	var out []Outcome
+	ask.programs = o.loader.spec.Programs
 	for i, p := range o.points {
 		if o.plan[i].WaitsFor == module && ask.present(p) {
 			o.plan[i] = o.attach(p, ask)
@@ -114,44 +120,47 @@ func (o *object) moduleLoaded(module string, ask asker) []Outcome {
 }
 
 // take loads and attaches the programs of one way: all or none.
-func (o *object) take(way Way, addr uint64, l *loader) error {
+func (o *object) take(hooks []hook) error {
 	var taken []io.Closer
-	for _, name := range way.programs {
-		prog, err := l.program(name)
+	for _, h := range hooks {
+		prog, err := o.loader.program(h.program)
 		if err == nil {
-			o.programs[name] = prog
+			o.programs[h.program] = prog
 			var c io.Closer
-			if c, err = attachProgram(prog, l.spec.Programs[name], way, addr); err == nil {
+			if c, err = o.attachProgram(prog, h); err == nil {
 				taken = append(taken, c)
 				continue
 			}
 		}
 		return errors.Join(err, closers(taken).Close())
 	}
-	for _, c := range taken {
+	for i, c := range taken {
 		if it, ok := c.(*link.Iter); ok {
-			o.iterators = append(o.iterators, it)
+			o.iterators[hooks[i].target] = it
 		}
 	}
 	o.links = append(o.links, taken...)
 	return nil
 }
 
-func attachProgram(prog *ebpf.Program, spec *ebpf.ProgramSpec, way Way, addr uint64) (io.Closer, error) {
-	section, _, _ := strings.Cut(spec.SectionName, "/")
-	switch Kind(section) {
+func (o *object) attachProgram(prog *ebpf.Program, h hook) (io.Closer, error) {
+	switch h.kind {
 	case Fentry, Fexit, TPBTF:
 		return link.AttachTracing(link.TracingOptions{Program: prog})
 	case RawTP:
-		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: way.Target, Program: prog})
+		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: h.target, Program: prog})
 	case Iter:
-		return link.AttachIter(link.IterOptions{Program: prog})
+		options := link.IterOptions{Program: prog}
+		if h.target == iterMapElem {
+			options.Map = o.maps[o.iterated]
+		}
+		return link.AttachIter(options)
 	case Kprobe:
-		return attachKprobe(prog, addr, false)
+		return attachKprobe(prog, h.addr, false)
 	case Kretprobe:
-		return attachKprobe(prog, addr, true)
+		return attachKprobe(prog, h.addr, true)
 	}
-	return nil, fmt.Errorf("no way to attach a program of section %q", spec.SectionName)
+	return nil, fmt.Errorf("no way to attach a program of kind %q", h.kind)
 }
 
 func (o *object) verified(way Way) uint32 {
@@ -176,7 +185,8 @@ func (o *object) detach() error {
 	for _, l := range slices.Backward(o.links) {
 		errs = append(errs, l.Close())
 	}
-	o.links, o.iterators = nil, nil
+	o.links = nil
+	clear(o.iterators)
 	return errors.Join(errs...)
 }
 

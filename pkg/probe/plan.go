@@ -30,11 +30,12 @@ func Kinds() []Kind {
 	return []Kind{Fentry, Fexit, TPBTF, RawTP, Kprobe, Kretprobe, Iter}
 }
 
-// Way is one way to see a thing.
+// Way is one way to see a thing: programs that are attached together, all or none.
+// Where each goes is in the program's section; Kind and Target tell people.
 type Way struct {
-	Kind     Kind     `json:"kind"`
-	Target   string   `json:"target"` // function or tracepoint
-	programs []string // attached together
+	Kind     Kind   `json:"kind"`
+	Target   string `json:"target"` // functions or tracepoints
+	programs []string
 }
 
 func (w Way) String() string { return string(w.Kind) + " " + w.Target }

@@ -3,10 +3,19 @@
 package probe
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf"
 )
 
-var refsPoints = []point{
+// RefsOptions says how much of who holds devices is kept.
+type RefsOptions struct {
+	// Objects is how many objects that hold devices are kept track of; 0 is the
+	// default of bpf/refs_holders.h.
+	Objects uint32
+}
+
+var refsPoints = slices.Concat([]point{
 	{
 		thing: "devices waiting in unregistration", required: true,
 		ways: []Way{
@@ -17,16 +26,21 @@ var refsPoints = []point{
 		},
 	},
 	{
-		thing: "devices being freed",
+		thing: thingFreed,
 		lost:  "the end of a wait is noticed late, by 10 to 30 s of the kernel's silence",
 		ways: []Way{
 			{Fentry, "free_netdev", []string{refsProgFreeFentry}},
 			{Kprobe, "free_netdev", []string{refsProgFreeKprobe}},
 		},
 	},
-}
+}, holderPoints)
 
-func configureRefs(spec *ebpf.CollectionSpec, k Kernel) error {
+const thingFreed = "devices being freed"
+
+func (o *RefsOptions) configure(spec *ebpf.CollectionSpec, k Kernel) error {
+	if o.Objects > 0 {
+		spec.Maps[refsMapHolders].MaxEntries = o.Objects
+	}
 	var perCPU uint64
 	if symbols := k.Symbols(); symbols != nil {
 		if found := symbols.LookupData("__per_cpu_offset"); len(found) == 1 {
@@ -37,8 +51,14 @@ func configureRefs(spec *ebpf.CollectionSpec, k Kernel) error {
 	if err != nil {
 		cpus, perCPU = 0, 0 // the count is then said to be unknown
 	}
+	// Where it is not known, fexit cannot be attached to it either.
+	args, err := k.Types.NumParams("dst_alloc")
+	if err != nil {
+		args = 0
+	}
 	return setVariables(spec, map[string]any{
 		refsVarPerCpuOffset: perCPU,
 		refsVarCpus:         uint32(cpus),
+		refsVarDstAllocArgs: uint32(args),
 	})
 }

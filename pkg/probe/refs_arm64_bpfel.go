@@ -16,17 +16,69 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	refsMapBudgets                 = "budgets"
+	refsMapHolders                 = "holders"
 	refsMapLosses                  = "losses"
 	refsMapRing                    = "ring"
+	refsMapStacks                  = "stacks"
 	refsMapWaiting                 = "waiting"
+	refsProgAdjacentGoneFentry     = "adjacent_gone_fentry"
+	refsProgAdjacentMadeFexit      = "adjacent_made_fexit"
 	refsProgConsoleRawTp           = "console_raw_tp"
+	refsProgDstGoneFentry          = "dst_gone_fentry"
+	refsProgDstGoneKprobe          = "dst_gone_kprobe"
+	refsProgDstMadeFexit           = "dst_made_fexit"
+	refsProgDstMadeKretprobe       = "dst_made_kretprobe"
 	refsProgFreeFentry             = "free_fentry"
 	refsProgFreeKprobe             = "free_kprobe"
+	refsProgHoldersIter            = "holders_iter"
+	refsProgInDevGoneFentry        = "in_dev_gone_fentry"
+	refsProgInDevGoneKprobe        = "in_dev_gone_kprobe"
+	refsProgInDevMadeFexit         = "in_dev_made_fexit"
+	refsProgInDevMadeKretprobe     = "in_dev_made_kretprobe"
+	refsProgInet6DevGoneFentry     = "inet6_dev_gone_fentry"
+	refsProgInet6DevGoneKprobe     = "inet6_dev_gone_kprobe"
+	refsProgInet6DevMadeFexit      = "inet6_dev_made_fexit"
+	refsProgInet6DevMadeKretprobe  = "inet6_dev_made_kretprobe"
+	refsProgLinkwatchMadeFentry    = "linkwatch_made_fentry"
+	refsProgLinkwatchMadeKprobe    = "linkwatch_made_kprobe"
+	refsProgNeighGoneFentry        = "neigh_gone_fentry"
+	refsProgNeighGoneKprobe        = "neigh_gone_kprobe"
+	refsProgNeighMadeRawTp         = "neigh_made_raw_tp"
+	refsProgNeighMadeTpBtf         = "neigh_made_tp_btf"
+	refsProgNexthopGoneFentry      = "nexthop_gone_fentry"
+	refsProgNexthopGoneKprobe      = "nexthop_gone_kprobe"
+	refsProgNexthopMadeFentry      = "nexthop_made_fentry"
+	refsProgNexthopMadeKprobe      = "nexthop_made_kprobe"
 	refsProgNotifyFentry           = "notify_fentry"
 	refsProgNotifyKprobe           = "notify_kprobe"
+	refsProgPacketGoneFentry       = "packet_gone_fentry"
+	refsProgPacketGoneKprobe       = "packet_gone_kprobe"
+	refsProgPacketMadeFentry       = "packet_made_fentry"
+	refsProgPacketMadeKprobe       = "packet_made_kprobe"
+	refsProgParmsGoneFentry        = "parms_gone_fentry"
+	refsProgParmsGoneKprobe        = "parms_gone_kprobe"
+	refsProgParmsMadeFexit         = "parms_made_fexit"
+	refsProgParmsMadeKretprobe     = "parms_made_kretprobe"
+	refsProgQdiscGoneFentry        = "qdisc_gone_fentry"
+	refsProgQdiscGoneKprobe        = "qdisc_gone_kprobe"
+	refsProgQdiscGoneOldFentry     = "qdisc_gone_old_fentry"
+	refsProgQdiscGoneOldKprobe     = "qdisc_gone_old_kprobe"
+	refsProgQdiscMadeFexit         = "qdisc_made_fexit"
+	refsProgQdiscMadeKretprobe     = "qdisc_made_kretprobe"
+	refsProgRxQueueGoneFentry      = "rx_queue_gone_fentry"
+	refsProgRxQueueGoneKprobe      = "rx_queue_gone_kprobe"
+	refsProgRxQueuesFentry         = "rx_queues_fentry"
+	refsProgRxQueuesKprobe         = "rx_queues_kprobe"
+	refsProgTxQueueGoneFentry      = "tx_queue_gone_fentry"
+	refsProgTxQueueGoneKprobe      = "tx_queue_gone_kprobe"
+	refsProgTxQueuesFentry         = "tx_queues_fentry"
+	refsProgTxQueuesKprobe         = "tx_queues_kprobe"
 	refsVarConsoleWaitRecordLayout = "console_wait_record_layout"
 	refsVarCpus                    = "cpus"
 	refsVarDevWaitRecordLayout     = "dev_wait_record_layout"
+	refsVarDstAllocArgs            = "dst_alloc_args"
+	refsVarHolderRecordLayout      = "holder_record_layout"
 	refsVarPerCpuOffset            = "per_cpu_offset"
 	refsVarSelfTgid                = "self_tgid"
 	refsVarWaitingCount            = "waiting_count"
@@ -74,19 +126,69 @@ type refsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type refsProgramSpecs struct {
-	ConsoleRawTp *ebpf.ProgramSpec `ebpf:"console_raw_tp"`
-	FreeFentry   *ebpf.ProgramSpec `ebpf:"free_fentry"`
-	FreeKprobe   *ebpf.ProgramSpec `ebpf:"free_kprobe"`
-	NotifyFentry *ebpf.ProgramSpec `ebpf:"notify_fentry"`
-	NotifyKprobe *ebpf.ProgramSpec `ebpf:"notify_kprobe"`
+	AdjacentGoneFentry    *ebpf.ProgramSpec `ebpf:"adjacent_gone_fentry"`
+	AdjacentMadeFexit     *ebpf.ProgramSpec `ebpf:"adjacent_made_fexit"`
+	ConsoleRawTp          *ebpf.ProgramSpec `ebpf:"console_raw_tp"`
+	DstGoneFentry         *ebpf.ProgramSpec `ebpf:"dst_gone_fentry"`
+	DstGoneKprobe         *ebpf.ProgramSpec `ebpf:"dst_gone_kprobe"`
+	DstMadeFexit          *ebpf.ProgramSpec `ebpf:"dst_made_fexit"`
+	DstMadeKretprobe      *ebpf.ProgramSpec `ebpf:"dst_made_kretprobe"`
+	FreeFentry            *ebpf.ProgramSpec `ebpf:"free_fentry"`
+	FreeKprobe            *ebpf.ProgramSpec `ebpf:"free_kprobe"`
+	HoldersIter           *ebpf.ProgramSpec `ebpf:"holders_iter"`
+	InDevGoneFentry       *ebpf.ProgramSpec `ebpf:"in_dev_gone_fentry"`
+	InDevGoneKprobe       *ebpf.ProgramSpec `ebpf:"in_dev_gone_kprobe"`
+	InDevMadeFexit        *ebpf.ProgramSpec `ebpf:"in_dev_made_fexit"`
+	InDevMadeKretprobe    *ebpf.ProgramSpec `ebpf:"in_dev_made_kretprobe"`
+	Inet6DevGoneFentry    *ebpf.ProgramSpec `ebpf:"inet6_dev_gone_fentry"`
+	Inet6DevGoneKprobe    *ebpf.ProgramSpec `ebpf:"inet6_dev_gone_kprobe"`
+	Inet6DevMadeFexit     *ebpf.ProgramSpec `ebpf:"inet6_dev_made_fexit"`
+	Inet6DevMadeKretprobe *ebpf.ProgramSpec `ebpf:"inet6_dev_made_kretprobe"`
+	LinkwatchMadeFentry   *ebpf.ProgramSpec `ebpf:"linkwatch_made_fentry"`
+	LinkwatchMadeKprobe   *ebpf.ProgramSpec `ebpf:"linkwatch_made_kprobe"`
+	NeighGoneFentry       *ebpf.ProgramSpec `ebpf:"neigh_gone_fentry"`
+	NeighGoneKprobe       *ebpf.ProgramSpec `ebpf:"neigh_gone_kprobe"`
+	NeighMadeRawTp        *ebpf.ProgramSpec `ebpf:"neigh_made_raw_tp"`
+	NeighMadeTpBtf        *ebpf.ProgramSpec `ebpf:"neigh_made_tp_btf"`
+	NexthopGoneFentry     *ebpf.ProgramSpec `ebpf:"nexthop_gone_fentry"`
+	NexthopGoneKprobe     *ebpf.ProgramSpec `ebpf:"nexthop_gone_kprobe"`
+	NexthopMadeFentry     *ebpf.ProgramSpec `ebpf:"nexthop_made_fentry"`
+	NexthopMadeKprobe     *ebpf.ProgramSpec `ebpf:"nexthop_made_kprobe"`
+	NotifyFentry          *ebpf.ProgramSpec `ebpf:"notify_fentry"`
+	NotifyKprobe          *ebpf.ProgramSpec `ebpf:"notify_kprobe"`
+	PacketGoneFentry      *ebpf.ProgramSpec `ebpf:"packet_gone_fentry"`
+	PacketGoneKprobe      *ebpf.ProgramSpec `ebpf:"packet_gone_kprobe"`
+	PacketMadeFentry      *ebpf.ProgramSpec `ebpf:"packet_made_fentry"`
+	PacketMadeKprobe      *ebpf.ProgramSpec `ebpf:"packet_made_kprobe"`
+	ParmsGoneFentry       *ebpf.ProgramSpec `ebpf:"parms_gone_fentry"`
+	ParmsGoneKprobe       *ebpf.ProgramSpec `ebpf:"parms_gone_kprobe"`
+	ParmsMadeFexit        *ebpf.ProgramSpec `ebpf:"parms_made_fexit"`
+	ParmsMadeKretprobe    *ebpf.ProgramSpec `ebpf:"parms_made_kretprobe"`
+	QdiscGoneFentry       *ebpf.ProgramSpec `ebpf:"qdisc_gone_fentry"`
+	QdiscGoneKprobe       *ebpf.ProgramSpec `ebpf:"qdisc_gone_kprobe"`
+	QdiscGoneOldFentry    *ebpf.ProgramSpec `ebpf:"qdisc_gone_old_fentry"`
+	QdiscGoneOldKprobe    *ebpf.ProgramSpec `ebpf:"qdisc_gone_old_kprobe"`
+	QdiscMadeFexit        *ebpf.ProgramSpec `ebpf:"qdisc_made_fexit"`
+	QdiscMadeKretprobe    *ebpf.ProgramSpec `ebpf:"qdisc_made_kretprobe"`
+	RxQueueGoneFentry     *ebpf.ProgramSpec `ebpf:"rx_queue_gone_fentry"`
+	RxQueueGoneKprobe     *ebpf.ProgramSpec `ebpf:"rx_queue_gone_kprobe"`
+	RxQueuesFentry        *ebpf.ProgramSpec `ebpf:"rx_queues_fentry"`
+	RxQueuesKprobe        *ebpf.ProgramSpec `ebpf:"rx_queues_kprobe"`
+	TxQueueGoneFentry     *ebpf.ProgramSpec `ebpf:"tx_queue_gone_fentry"`
+	TxQueueGoneKprobe     *ebpf.ProgramSpec `ebpf:"tx_queue_gone_kprobe"`
+	TxQueuesFentry        *ebpf.ProgramSpec `ebpf:"tx_queues_fentry"`
+	TxQueuesKprobe        *ebpf.ProgramSpec `ebpf:"tx_queues_kprobe"`
 }
 
 // refsMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type refsMapSpecs struct {
+	Budgets *ebpf.MapSpec `ebpf:"budgets"`
+	Holders *ebpf.MapSpec `ebpf:"holders"`
 	Losses  *ebpf.MapSpec `ebpf:"losses"`
 	Ring    *ebpf.MapSpec `ebpf:"ring"`
+	Stacks  *ebpf.MapSpec `ebpf:"stacks"`
 	Waiting *ebpf.MapSpec `ebpf:"waiting"`
 }
 
@@ -97,6 +199,8 @@ type refsVariableSpecs struct {
 	ConsoleWaitRecordLayout *ebpf.VariableSpec `ebpf:"console_wait_record_layout"`
 	Cpus                    *ebpf.VariableSpec `ebpf:"cpus"`
 	DevWaitRecordLayout     *ebpf.VariableSpec `ebpf:"dev_wait_record_layout"`
+	DstAllocArgs            *ebpf.VariableSpec `ebpf:"dst_alloc_args"`
+	HolderRecordLayout      *ebpf.VariableSpec `ebpf:"holder_record_layout"`
 	PerCpuOffset            *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
 	SelfTgid                *ebpf.VariableSpec `ebpf:"self_tgid"`
 	WaitingCount            *ebpf.VariableSpec `ebpf:"waiting_count"`
@@ -122,15 +226,21 @@ func (o *refsObjects) Close() error {
 //
 // It can be passed to loadRefsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type refsMaps struct {
+	Budgets *ebpf.Map `ebpf:"budgets"`
+	Holders *ebpf.Map `ebpf:"holders"`
 	Losses  *ebpf.Map `ebpf:"losses"`
 	Ring    *ebpf.Map `ebpf:"ring"`
+	Stacks  *ebpf.Map `ebpf:"stacks"`
 	Waiting *ebpf.Map `ebpf:"waiting"`
 }
 
 func (m *refsMaps) Close() error {
 	return _RefsClose(
+		m.Budgets,
+		m.Holders,
 		m.Losses,
 		m.Ring,
+		m.Stacks,
 		m.Waiting,
 	)
 }
@@ -142,6 +252,8 @@ type refsVariables struct {
 	ConsoleWaitRecordLayout *ebpf.Variable `ebpf:"console_wait_record_layout"`
 	Cpus                    *ebpf.Variable `ebpf:"cpus"`
 	DevWaitRecordLayout     *ebpf.Variable `ebpf:"dev_wait_record_layout"`
+	DstAllocArgs            *ebpf.Variable `ebpf:"dst_alloc_args"`
+	HolderRecordLayout      *ebpf.Variable `ebpf:"holder_record_layout"`
 	PerCpuOffset            *ebpf.Variable `ebpf:"per_cpu_offset"`
 	SelfTgid                *ebpf.Variable `ebpf:"self_tgid"`
 	WaitingCount            *ebpf.Variable `ebpf:"waiting_count"`
@@ -151,20 +263,114 @@ type refsVariables struct {
 //
 // It can be passed to loadRefsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type refsPrograms struct {
-	ConsoleRawTp *ebpf.Program `ebpf:"console_raw_tp"`
-	FreeFentry   *ebpf.Program `ebpf:"free_fentry"`
-	FreeKprobe   *ebpf.Program `ebpf:"free_kprobe"`
-	NotifyFentry *ebpf.Program `ebpf:"notify_fentry"`
-	NotifyKprobe *ebpf.Program `ebpf:"notify_kprobe"`
+	AdjacentGoneFentry    *ebpf.Program `ebpf:"adjacent_gone_fentry"`
+	AdjacentMadeFexit     *ebpf.Program `ebpf:"adjacent_made_fexit"`
+	ConsoleRawTp          *ebpf.Program `ebpf:"console_raw_tp"`
+	DstGoneFentry         *ebpf.Program `ebpf:"dst_gone_fentry"`
+	DstGoneKprobe         *ebpf.Program `ebpf:"dst_gone_kprobe"`
+	DstMadeFexit          *ebpf.Program `ebpf:"dst_made_fexit"`
+	DstMadeKretprobe      *ebpf.Program `ebpf:"dst_made_kretprobe"`
+	FreeFentry            *ebpf.Program `ebpf:"free_fentry"`
+	FreeKprobe            *ebpf.Program `ebpf:"free_kprobe"`
+	HoldersIter           *ebpf.Program `ebpf:"holders_iter"`
+	InDevGoneFentry       *ebpf.Program `ebpf:"in_dev_gone_fentry"`
+	InDevGoneKprobe       *ebpf.Program `ebpf:"in_dev_gone_kprobe"`
+	InDevMadeFexit        *ebpf.Program `ebpf:"in_dev_made_fexit"`
+	InDevMadeKretprobe    *ebpf.Program `ebpf:"in_dev_made_kretprobe"`
+	Inet6DevGoneFentry    *ebpf.Program `ebpf:"inet6_dev_gone_fentry"`
+	Inet6DevGoneKprobe    *ebpf.Program `ebpf:"inet6_dev_gone_kprobe"`
+	Inet6DevMadeFexit     *ebpf.Program `ebpf:"inet6_dev_made_fexit"`
+	Inet6DevMadeKretprobe *ebpf.Program `ebpf:"inet6_dev_made_kretprobe"`
+	LinkwatchMadeFentry   *ebpf.Program `ebpf:"linkwatch_made_fentry"`
+	LinkwatchMadeKprobe   *ebpf.Program `ebpf:"linkwatch_made_kprobe"`
+	NeighGoneFentry       *ebpf.Program `ebpf:"neigh_gone_fentry"`
+	NeighGoneKprobe       *ebpf.Program `ebpf:"neigh_gone_kprobe"`
+	NeighMadeRawTp        *ebpf.Program `ebpf:"neigh_made_raw_tp"`
+	NeighMadeTpBtf        *ebpf.Program `ebpf:"neigh_made_tp_btf"`
+	NexthopGoneFentry     *ebpf.Program `ebpf:"nexthop_gone_fentry"`
+	NexthopGoneKprobe     *ebpf.Program `ebpf:"nexthop_gone_kprobe"`
+	NexthopMadeFentry     *ebpf.Program `ebpf:"nexthop_made_fentry"`
+	NexthopMadeKprobe     *ebpf.Program `ebpf:"nexthop_made_kprobe"`
+	NotifyFentry          *ebpf.Program `ebpf:"notify_fentry"`
+	NotifyKprobe          *ebpf.Program `ebpf:"notify_kprobe"`
+	PacketGoneFentry      *ebpf.Program `ebpf:"packet_gone_fentry"`
+	PacketGoneKprobe      *ebpf.Program `ebpf:"packet_gone_kprobe"`
+	PacketMadeFentry      *ebpf.Program `ebpf:"packet_made_fentry"`
+	PacketMadeKprobe      *ebpf.Program `ebpf:"packet_made_kprobe"`
+	ParmsGoneFentry       *ebpf.Program `ebpf:"parms_gone_fentry"`
+	ParmsGoneKprobe       *ebpf.Program `ebpf:"parms_gone_kprobe"`
+	ParmsMadeFexit        *ebpf.Program `ebpf:"parms_made_fexit"`
+	ParmsMadeKretprobe    *ebpf.Program `ebpf:"parms_made_kretprobe"`
+	QdiscGoneFentry       *ebpf.Program `ebpf:"qdisc_gone_fentry"`
+	QdiscGoneKprobe       *ebpf.Program `ebpf:"qdisc_gone_kprobe"`
+	QdiscGoneOldFentry    *ebpf.Program `ebpf:"qdisc_gone_old_fentry"`
+	QdiscGoneOldKprobe    *ebpf.Program `ebpf:"qdisc_gone_old_kprobe"`
+	QdiscMadeFexit        *ebpf.Program `ebpf:"qdisc_made_fexit"`
+	QdiscMadeKretprobe    *ebpf.Program `ebpf:"qdisc_made_kretprobe"`
+	RxQueueGoneFentry     *ebpf.Program `ebpf:"rx_queue_gone_fentry"`
+	RxQueueGoneKprobe     *ebpf.Program `ebpf:"rx_queue_gone_kprobe"`
+	RxQueuesFentry        *ebpf.Program `ebpf:"rx_queues_fentry"`
+	RxQueuesKprobe        *ebpf.Program `ebpf:"rx_queues_kprobe"`
+	TxQueueGoneFentry     *ebpf.Program `ebpf:"tx_queue_gone_fentry"`
+	TxQueueGoneKprobe     *ebpf.Program `ebpf:"tx_queue_gone_kprobe"`
+	TxQueuesFentry        *ebpf.Program `ebpf:"tx_queues_fentry"`
+	TxQueuesKprobe        *ebpf.Program `ebpf:"tx_queues_kprobe"`
 }
 
 func (p *refsPrograms) Close() error {
 	return _RefsClose(
+		p.AdjacentGoneFentry,
+		p.AdjacentMadeFexit,
 		p.ConsoleRawTp,
+		p.DstGoneFentry,
+		p.DstGoneKprobe,
+		p.DstMadeFexit,
+		p.DstMadeKretprobe,
 		p.FreeFentry,
 		p.FreeKprobe,
+		p.HoldersIter,
+		p.InDevGoneFentry,
+		p.InDevGoneKprobe,
+		p.InDevMadeFexit,
+		p.InDevMadeKretprobe,
+		p.Inet6DevGoneFentry,
+		p.Inet6DevGoneKprobe,
+		p.Inet6DevMadeFexit,
+		p.Inet6DevMadeKretprobe,
+		p.LinkwatchMadeFentry,
+		p.LinkwatchMadeKprobe,
+		p.NeighGoneFentry,
+		p.NeighGoneKprobe,
+		p.NeighMadeRawTp,
+		p.NeighMadeTpBtf,
+		p.NexthopGoneFentry,
+		p.NexthopGoneKprobe,
+		p.NexthopMadeFentry,
+		p.NexthopMadeKprobe,
 		p.NotifyFentry,
 		p.NotifyKprobe,
+		p.PacketGoneFentry,
+		p.PacketGoneKprobe,
+		p.PacketMadeFentry,
+		p.PacketMadeKprobe,
+		p.ParmsGoneFentry,
+		p.ParmsGoneKprobe,
+		p.ParmsMadeFexit,
+		p.ParmsMadeKretprobe,
+		p.QdiscGoneFentry,
+		p.QdiscGoneKprobe,
+		p.QdiscGoneOldFentry,
+		p.QdiscGoneOldKprobe,
+		p.QdiscMadeFexit,
+		p.QdiscMadeKretprobe,
+		p.RxQueueGoneFentry,
+		p.RxQueueGoneKprobe,
+		p.RxQueuesFentry,
+		p.RxQueuesKprobe,
+		p.TxQueueGoneFentry,
+		p.TxQueueGoneKprobe,
+		p.TxQueuesFentry,
+		p.TxQueuesKprobe,
 	)
 }
 

@@ -46,6 +46,7 @@ type Options struct {
 	Avoid     []Kind // ways not to take
 	RingBytes int    // size of the ring buffer: a power of two, at least a page
 	Threads   ThreadsOptions
+	Refs      RefsOptions
 }
 
 // Session is the programs at work in the kernel. Nothing is pinned: all of it goes
@@ -107,7 +108,8 @@ func setOf(detector string, k Kernel, o Options) (*set, error) {
 	case DetectorRefs:
 		return &set{
 			detector: detector, spec: loadRefs, points: refsPoints,
-			configure: func(spec *ebpf.CollectionSpec) error { return configureRefs(spec, k) },
+			configure: func(spec *ebpf.CollectionSpec) error { return o.Refs.configure(spec, k) },
+			iterated:  refsMapHolders,
 		}, nil
 	case DetectorCsum:
 		return &set{
@@ -162,12 +164,12 @@ func (s *Session) ModuleLoaded(ctx context.Context, module string) []Outcome {
 // Scan goes through the threads that live already; what it finds comes out of the
 // ring buffer like everything else.
 func (s *Session) Scan() error {
-	for _, o := range s.objects {
-		for _, it := range o.iterators {
-			if err := runIterator(it); err != nil {
-				return fmt.Errorf("looking at the threads that live already: %w", err)
-			}
-		}
+	o := s.objects[DetectorThreads]
+	if o == nil || o.iterators["task"] == nil {
+		return nil
+	}
+	if err := runIterator(o.iterators["task"]); err != nil {
+		return fmt.Errorf("looking at the threads that live already: %w", err)
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ const (
 	typeConsoleWait  = 11
 	typeModuleLoad   = 12
 	typeCsumRewrite  = 13
+	typeHolder       = 18
 )
 
 // Sizes on the wire. A record may be longer than its size here: a newer writer
@@ -57,6 +58,7 @@ var bodySize = map[uint16]int{
 	typeConsoleWait:  8 + textSize,
 	typeModuleLoad:   moduleSize,
 	typeCsumRewrite:  2*netnsSize + 16 + 2*nameSize,
+	typeHolder:       24 + threadSize + 24 + 2*16,
 }
 
 // ErrMalformed is wrapped by every error of Decode.
@@ -84,6 +86,7 @@ type Decoder struct {
 	consoleWait  ConsoleWait
 	moduleLoad   ModuleLoad
 	csumRewrite  CsumRewrite
+	holder       Holder
 
 	comms commCache
 }
@@ -166,6 +169,8 @@ func (d *Decoder) body(kind uint16, t Time) Record {
 		r.Ifindex, r.PeerIfindex = int32(c.u32()), int32(c.u32())
 		r.Name, r.PeerName = c.text(nameSize), c.text(nameSize)
 		return r
+	case typeHolder:
+		return d.holding(t)
 	default: // typeModuleLoad: Decode has let no other through
 		r := &d.moduleLoad
 		r.Time, r.Name = t, c.text(moduleSize)
@@ -181,6 +186,18 @@ func (d *Decoder) call(t Time) Record {
 	r.Family, r.Type, r.Protocol = c.u32(), c.u32(), c.u32()
 	n := min(int(c.u32()), addressSize)
 	r.Address = append(r.Address[:0], c.bytes(addressSize)[:n]...)
+	return r
+}
+
+func (d *Decoder) holding(t Time) Record {
+	c, r := &d.c, &d.holder
+	r.Time, r.Dev, r.Object, r.Since, r.Thread = t, c.u64(), c.u64(), c.u64(), c.thread()
+	r.Family, r.StackID = HolderFamily(c.u32()), int32(c.u32())
+	r.ObjectRefs, r.ObjectRefsKnown = int32(c.u32()), c.u32() != 0
+	r.AddressFamily, r.Handle = c.u32(), c.u32()
+	copy(r.Address[:], c.bytes(len(r.Address)))
+	r.Text = c.text(nameSize)
+	r.Stacks.Kernel, r.Stacks.User = r.Stacks.Kernel[:0], r.Stacks.User[:0]
 	return r
 }
 

@@ -135,36 +135,6 @@ type StrandedCall struct {
 	Address                     []byte // struct sockaddr given to connect(2), at most 32 bytes
 }
 
-// DevWait is a net_device in unregistration that is still referenced. The kernel
-// repeats it about once a second while netdev_wait_allrefs() waits.
-type DevWait struct {
-	Time
-	Dev           uint64 // address of the net_device: its identity
-	Since         uint64 // ns of CLOCK_MONOTONIC; 0: it waited before tracing started
-	Netns         NetnsID
-	Refcount      int32 // what the kernel prints as "Usage count"
-	RefcountKnown bool
-	Ifindex       int32
-	Name          string
-}
-
-// DevFree is such a device being freed after all.
-type DevFree struct {
-	Time
-	Dev     uint64
-	Since   uint64
-	Netns   NetnsID
-	Ifindex int32
-	Name    string
-}
-
-// ConsoleWait is the kernel's own message about a waiting device. Source:
-// printk:console.
-type ConsoleWait struct {
-	Time
-	Text string
-}
-
 // CsumRewrite is a veth device that turns CHECKSUM_NONE into CHECKSUM_UNNECESSARY.
 // One is made at its first such packet and then at most every second; the count is
 // of all of them.
@@ -254,6 +224,8 @@ type Setup struct {
 	RefcountBaseKnown bool
 	// SeesFree: the end of a device is seen, so that silence is not taken for it.
 	SeesFree bool
+	// ScansHolders: a HolderScan follows soon after a device is first seen waiting.
+	ScansHolders bool
 }
 
 // Destination decodes the address given to connect(2): an IP address and port, or

@@ -2,7 +2,7 @@
 
 // Package refs finds network devices that cannot be freed because somebody holds
 // a reference: the ones behind "unregister_netdevice: waiting for veth1 to become
-// free". See docs/refs.md.
+// free", and what holds them. See docs/refs.md.
 package refs
 
 import (
@@ -19,6 +19,7 @@ import (
 // The kinds of this class.
 const (
 	KindWaiting  = "waiting"  // a device in unregistration is still referenced
+	KindHolder   = "holder"   // an object that holds such a device
 	KindReleased = "released" // the wait ended
 )
 
@@ -28,6 +29,10 @@ const (
 	// somebody else has the rtnl lock, so where the end can be seen it takes longer.
 	silence     = uint64(10 * time.Second)
 	longSilence = uint64(60 * time.Second)
+
+	// scanPatience is how long a new wait is held back for the scan of its holders,
+	// so that it is told together with them.
+	scanPatience = uint64(700 * time.Millisecond)
 
 	how        = "NETDEV_UNREGISTER sent again for an unregistered device (call_netdevice_notifiers_info)"
 	howConsole = "the kernel's message (printk:console)"
@@ -53,6 +58,8 @@ type device struct {
 	refcount  int32
 	refKnown  bool
 	how       string
+	told      bool
+	holders   holders
 }
 
 // New returns a detector that words its findings with known.
@@ -82,9 +89,17 @@ func (d *Detector) Observe(rec record.Record, emit func(*finding.Finding)) {
 		if name, count, ok := parseMessage(r.Text); ok {
 			d.waits(device{key: name, name: name, refcount: count, refKnown: true, how: howConsole}, r.When(), emit)
 		}
+	case *record.Holder:
+		if w := d.waiting[fmt.Sprint(r.Dev)]; w != nil {
+			w.holders.saw(r)
+		}
+	case *record.HolderScan:
+		for _, w := range d.inOrder() {
+			d.scanned(w, r.When(), emit)
+		}
 	}
 	if d.next != 0 && rec.When() >= d.next {
-		d.silent(rec.When(), emit)
+		d.timeouts(rec.When(), emit)
 	}
 }
 
@@ -98,9 +113,34 @@ func (d *Detector) waits(now device, at uint64, emit func(*finding.Finding)) {
 	w.firstSeen, w.lastSeen = at, at
 	w.id = finding.NewID(finding.Refs, w.key, w.name, at)
 	d.waiting[w.key] = w
-	if d.next == 0 {
-		d.next = at + d.patience(w)
+	if !d.known.ScansHolders() || w.how == howConsole {
+		d.tell(w, at, emit)
 	}
+	d.plan(d.due(w))
+}
+
+// scanned takes in that all holders of a device were told.
+func (d *Detector) scanned(w *device, at uint64, emit func(*finding.Finding)) {
+	if w.how == howConsole {
+		return
+	}
+	fresh, gone := w.holders.settle()
+	switch {
+	case !w.told:
+		d.tell(w, at, emit)
+	case len(fresh)+len(gone) > 0:
+		emit(d.report(w, finding.Updated, KindWaiting, at))
+	}
+	for _, h := range fresh {
+		emit(d.holderReport(w, h, finding.Opened, at))
+	}
+	for _, h := range gone {
+		emit(d.holderReport(w, h, finding.Closed, at))
+	}
+}
+
+func (d *Detector) tell(w *device, at uint64, emit func(*finding.Finding)) {
+	w.told = true
 	emit(d.report(w, finding.Opened, KindWaiting, at))
 }
 
@@ -110,25 +150,52 @@ func (d *Detector) ends(key string, at uint64, end string, emit func(*finding.Fi
 		return
 	}
 	delete(d.waiting, key)
+	if !w.told {
+		d.tell(w, at, emit)
+	}
+	for _, h := range w.holders.told() {
+		emit(d.holderReport(w, h, finding.Closed, at))
+	}
 	f := d.report(w, finding.Closed, KindReleased, at)
 	f.Details["end"] = end
 	emit(f)
 }
 
-// silent ends the waits that the kernel no longer speaks of.
-func (d *Detector) silent(now uint64, emit func(*finding.Finding)) {
+// timeouts tells of devices whose scan did not come, and ends the waits that the
+// kernel no longer speaks of.
+func (d *Detector) timeouts(now uint64, emit func(*finding.Finding)) {
 	d.next = 0
-	for _, w := range slices.SortedFunc(maps.Values(d.waiting), func(a, b *device) int {
-		return cmp.Or(cmp.Compare(a.firstSeen, b.firstSeen), cmp.Compare(a.key, b.key))
-	}) {
-		if over := w.lastSeen + d.patience(w); now < over {
-			if d.next == 0 || over < d.next {
-				d.next = over
-			}
+	for _, w := range d.inOrder() {
+		switch {
+		case now < d.due(w):
+		case !w.told:
+			d.tell(w, now, emit)
+		default:
+			d.ends(w.key, now, "no longer announced by the kernel", emit)
 			continue
 		}
-		d.ends(w.key, now, "no longer announced by the kernel", emit)
+		d.plan(d.due(w))
 	}
+}
+
+// due is when something has to be done about a device although nothing happens.
+func (d *Detector) due(w *device) uint64 {
+	if !w.told {
+		return w.firstSeen + scanPatience
+	}
+	return w.lastSeen + d.patience(w)
+}
+
+func (d *Detector) plan(at uint64) {
+	if d.next == 0 || at < d.next {
+		d.next = at
+	}
+}
+
+func (d *Detector) inOrder() []*device {
+	return slices.SortedFunc(maps.Values(d.waiting), func(a, b *device) int {
+		return cmp.Or(cmp.Compare(a.firstSeen, b.firstSeen), cmp.Compare(a.key, b.key))
+	})
 }
 
 func (d *Detector) patience(w *device) uint64 {
@@ -139,65 +206,4 @@ func (d *Detector) patience(w *device) uint64 {
 		return longSilence
 	}
 	return silence
-}
-
-func (d *Detector) report(w *device, state finding.State, kind string, at uint64) *finding.Finding {
-	f := &finding.Finding{
-		ID: w.id, State: state, Class: finding.Refs, Kind: kind,
-		Time:     d.known.At(at),
-		Device:   &finding.Device{Name: w.name, Ifindex: w.ifindex},
-		Evidence: d.known.Evidence(finding.Refs, w.how),
-		Details:  map[string]any{},
-	}
-	where := ""
-	if w.netns != nil {
-		f.Netns = d.known.Netns(*w.netns)
-		where = " of netns " + f.Netns.String()
-	}
-	since, exact := w.since, true
-	if since == 0 {
-		since, exact = w.firstSeen, false
-	}
-	waited := time.Duration(max(at, since) - since)
-	f.Details["waiting_ms"] = waited.Milliseconds()
-	f.Details["waiting_since"] = d.known.At(since)
-	f.Details["waiting_since_exact"] = exact
-	span := waited.Round(100 * time.Millisecond).String()
-	if !exact {
-		span = "at least " + span + " (it began before tracing)"
-	}
-	if kind == KindReleased {
-		f.Summary = fmt.Sprintf("%s%s no longer waits, after %s", w.name, where, span)
-		return f
-	}
-	f.Summary = fmt.Sprintf("%s%s waits in unregistration: somebody holds it", w.name, where)
-	f.Facts = append(f.Facts, finding.Fact{Label: "waiting", Text: span})
-	if !w.refKnown {
-		f.Facts = append(f.Facts, finding.Fact{Label: "references", Text: "unknown: the count could not be read"})
-		return f
-	}
-	f.Count = int64(w.refcount)
-	f.Details["usage_count"] = w.refcount
-	left, ok := d.known.References(w.refcount)
-	if !ok {
-		f.Facts = append(f.Facts, finding.Fact{
-			Label: "references",
-			Text:  fmt.Sprintf("the kernel's usage count is %d; where it counts from is not known here", w.refcount),
-		})
-		return f
-	}
-	f.Count, f.Details["references"] = left, left
-	f.Summary = fmt.Sprintf("%s%s waits in unregistration: %s left", w.name, where, references(left))
-	f.Facts = append(f.Facts, finding.Fact{
-		Label: "references",
-		Text:  fmt.Sprintf("%d left (the kernel's usage count is %d)", left, w.refcount),
-	})
-	return f
-}
-
-func references(n int64) string {
-	if n == 1 {
-		return "1 reference"
-	}
-	return fmt.Sprintf("%d references", n)
 }

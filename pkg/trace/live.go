@@ -22,6 +22,7 @@ type Live struct {
 	seen      map[uint32][]record.ThreadSeen // while starting: held back, by process
 	lost      map[lossKey]uint64
 	reconcile bool // records were lost since the kernel's own lists were last read
+	holders   holders
 
 	// Records counts what came out of the ring buffer.
 	Records uint64
@@ -59,6 +60,9 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 		if errors.Is(err, probe.ErrTimeout) {
 			l.engine.Feed(&record.Tick{Time: record.Time(probe.Now())})
 		} else if err != nil {
+			return err
+		}
+		if err := l.lookAtHolders(ctx); err != nil {
 			return err
 		}
 		if time.Since(looked) >= lossEvery {
@@ -110,7 +114,10 @@ func (l *Live) Drain(ctx context.Context) error {
 // patience is how long to wait for a record: until a detector wants to be woken,
 // at most a second, so that losses do not stay unseen.
 func (l *Live) patience() time.Duration {
-	const most = time.Second
+	most := time.Second
+	if l.holders.due {
+		most = holdersEvery
+	}
 	wake := l.engine.Wake()
 	if wake == 0 {
 		return most
@@ -133,6 +140,10 @@ func (l *Live) step(ctx context.Context, deadline time.Time) error {
 		return fmt.Errorf("decoding what this program's own probes wrote: %w", err)
 	}
 	l.Processes.observe(rec)
+	l.holders.observe(rec)
+	if r, ok := rec.(*record.Holder); ok {
+		r.Stacks.Kernel = append(r.Stacks.Kernel, l.session.HolderStack(r.StackID)...)
+	}
 	if r, ok := rec.(*record.ThreadSeen); ok && l.seen != nil {
 		l.seen[r.Thread.TGID] = append(l.seen[r.Thread.TGID], *r)
 		return nil

@@ -58,6 +58,8 @@ func (n *Namer) Names(rec record.Record) []record.Record {
 		out = n.netns(r.Netns, int(r.Thread.TID))
 	case *record.DevWait:
 		out = n.netns(r.Netns)
+	case *record.Holder:
+		out = append(n.processName(r.Thread), n.stacks(r.Thread.TGID, &r.Stacks)...)
 	case *record.CsumRewrite:
 		out = append(n.netns(r.Netns), n.netns(r.PeerNetns)...)
 	case *record.AwayThreads:

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package trace
+
+import (
+	"context"
+	"time"
+
+	"github.com/netns-trace/netns-trace/pkg/probe"
+	"github.com/netns-trace/netns-trace/pkg/record"
+)
+
+const (
+	// holdersAgain is how often the holders of devices that go on waiting are looked
+	// at anew: a scan goes through the whole table, in the kernel.
+	holdersAgain = 10 * time.Second
+	// holdersEvery bounds how often devices that newly wait may ask for a scan.
+	holdersEvery = 250 * time.Millisecond
+	// knownMax bounds what is remembered where the end of devices is not seen.
+	knownMax = 16384
+)
+
+// holders says when the kernel is to be asked what holds the devices that wait.
+type holders struct {
+	known   map[uint64]bool // devices that were scanned for
+	due     bool
+	scanned time.Time
+}
+
+func (h *holders) observe(rec record.Record) {
+	switch r := rec.(type) {
+	case *record.DevWait:
+		if h.known == nil || len(h.known) >= knownMax {
+			h.known = make(map[uint64]bool)
+		}
+		if !h.known[r.Dev] || time.Since(h.scanned) >= holdersAgain {
+			h.known[r.Dev], h.due = true, true
+		}
+	case *record.DevFree:
+		delete(h.known, r.Dev)
+	}
+}
+
+// lookAtHolders feeds what holds the devices that wait, if that is due.
+func (l *Live) lookAtHolders(ctx context.Context) error {
+	if !l.holders.due || time.Since(l.holders.scanned) < holdersEvery {
+		return nil
+	}
+	l.holders.due, l.holders.scanned = false, time.Now()
+	seen, err := l.session.ScanHolders()
+	if err != nil || !seen {
+		return err
+	}
+	if err := l.Drain(ctx); err != nil {
+		return err
+	}
+	l.feed(&record.HolderScan{Time: record.Time(probe.Now())})
+	return nil
+}
