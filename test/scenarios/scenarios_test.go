@@ -12,6 +12,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -147,22 +148,11 @@ func (m *machine) boot(t *testing.T) error {
 	if err != nil {
 		return err
 	}
-	config := lab.Config{Cache: m.cache, Kernel: kernel, Files: map[string]string{}}
-	for guest, host := range m.tools {
-		config.Files[guest] = host
-	}
-	refleak, err := lab.BuildModule(ctx, m.cache, kernel, "../faults/refleak")
-	if err != nil {
+	config := lab.Config{Cache: m.cache, Kernel: kernel}
+	if config.Files, err = lab.GuestModules(ctx, m.cache, kernel, m.needs); err != nil {
 		return err
 	}
-	config.Files["/faults/refleak.ko"] = refleak
-	if m.needs("/faults/veth.ko") {
-		veth, err := lab.BuildVethWithOldBug(ctx, m.cache, kernel)
-		if err != nil {
-			return err
-		}
-		config.Files["/faults/veth.ko"] = veth
-	}
+	maps.Copy(config.Files, m.tools)
 	if m.kind == "docker" {
 		if config.Disk, err = lab.DockerDisk(ctx, m.cache); err != nil {
 			return err
@@ -178,8 +168,7 @@ func (m *machine) boot(t *testing.T) error {
 	return nil
 }
 
-// needs reports whether a scenario of the machine mentions a file: some faults take
-// a while to build.
+// needs reports whether a scenario of the machine mentions a file of the guest.
 func (m *machine) needs(file string) bool {
 	return slices.ContainsFunc(m.scenarios, func(s scenario) bool { return strings.Contains(s.text, file) })
 }
@@ -193,28 +182,11 @@ func (m *machine) close() {
 
 // buildTools builds what every guest gets: guest path to host path.
 func buildTools(ctx context.Context, cache lab.Cache) (map[string]string, error) {
-	tools := map[string]string{}
-	for name, pkg := range map[string]string{
-		"netns-trace": "../../cmd/netns-trace", "script": "script",
-		"setnsgo": "../faults/setnsgo", "churn": "../faults/churn", "sendbad": "../faults/vethcsum/sendbad",
-	} {
-		path, err := lab.BuildGo(ctx, cache, pkg)
-		if err != nil {
-			return nil, err
-		}
-		tools["/usr/local/bin/"+name] = path
-	}
-	dir, err := lab.BuildC(ctx, cache, "../faults/setnsclone")
+	tools, err := lab.GuestTools(ctx, cache)
 	if err != nil {
 		return nil, err
 	}
-	tools["/usr/local/bin/setnsclone"] = filepath.Join(dir, "setnsclone")
-	if dir, err = lab.BuildC(ctx, cache, "../faults/dockerdclone"); err != nil {
-		return nil, err
-	}
-	tools["/faults/dockerdclone.so"] = filepath.Join(dir, "dockerdclone.so")
-	tools["/usr/local/bin/dockerdclone"], err = filepath.Abs("../faults/dockerdclone/dockerdclone.sh")
-	if err != nil {
+	if tools["/usr/local/bin/script"], err = lab.BuildGo(ctx, cache, "script"); err != nil {
 		return nil, err
 	}
 	tools["/scenarios"], err = filepath.Abs(".")
