@@ -118,9 +118,9 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 		if base := sys.refcountBase(); base.Err == nil {
 			setup.RefcountBase, setup.RefcountBaseKnown = int32(base.Value.Base), true
 		}
-		if err := sys.symbolsErr(); err != nil {
-			t.say.printf("note: %v: references cannot be counted, stacks have no names\n", err)
-		}
+	}
+	if cost := sys.hidden(t.options.only); cost != "" {
+		t.say.printf("note: %s\n", cost)
 	}
 	t.live = trace.NewLive(t.session, namer, trace.NewEngine(known, t.found, detectors...), setup)
 }

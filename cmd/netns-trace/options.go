@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -175,5 +174,3 @@ func (o *liveOptions) homeInode() (uint32, error) {
 	}
 	return uint32(st.Ino), nil
 }
-
-var errNotRoot = errors.New("tracing needs root, or CAP_BPF and CAP_PERFMON: try sudo")

@@ -33,6 +33,8 @@ type packageRun struct {
 	tests map[string]*testRun // that have begun and not passed; "" is the package itself
 	names []string            // of those, in the order in which they began
 	skips []skip
+	// midline: a long line comes as several events, and this one is not at its end.
+	midline bool
 }
 
 type testRun struct {
@@ -87,9 +89,10 @@ func (r *report) take(e event) {
 	switch e.Action {
 	case "output":
 		t.output = append(t.output, e.Output)
-		if r.each && isProgress(e.Output) {
+		if r.each && !p.midline && isProgress(e.Output) {
 			fmt.Fprint(r.w, e.Output)
 		}
+		p.midline = !strings.HasSuffix(e.Output, "\n")
 	case "pass", "fail", "skip":
 		if e.Test == "" {
 			r.endPackage(p, e)
@@ -137,11 +140,7 @@ func (r *report) endPackage(p *packageRun, e event) {
 	if e.Action == "fail" {
 		word = "FAILED"
 		for _, name := range p.names {
-			for _, line := range p.tests[name].output {
-				if !strings.HasPrefix(line, "=== ") {
-					fmt.Fprint(r.w, line)
-				}
-			}
+			r.show(p.tests[name].output)
 		}
 	}
 	fmt.Fprintf(r.w, "%s %s %s\n", word, e.Package, seconds(e.Elapsed))
@@ -153,6 +152,15 @@ func (r *report) endPackage(p *packageRun, e event) {
 		fmt.Fprintf(r.w, "       skipped %s: %s\n", what, s.reason)
 	}
 	delete(r.packages, e.Package)
+}
+
+// show prints output without what the last line of the package says as well.
+func (r *report) show(output []string) {
+	for _, line := range output {
+		if !strings.HasPrefix(line, "=== ") && !strings.HasPrefix(line, "FAIL") {
+			fmt.Fprint(r.w, line)
+		}
+	}
 }
 
 func (p *packageRun) skipped(test, why string) {

@@ -23,7 +23,8 @@ func TestReport(t *testing.T) {
 {"Action":"output","Package":"m/s","Test":"TestScenarios","Output":"kernel 6.12: fetching\n"}
 {"Action":"run","Package":"m/s","Test":"TestScenarios/6.12"}
 {"Action":"run","Package":"m/s","Test":"TestScenarios/6.12/harm"}
-{"Action":"output","Package":"m/s","Test":"TestScenarios/6.12/harm","Output":"    a_test.go:7: said much\n"}
+{"Action":"output","Package":"m/s","Test":"TestScenarios/6.12/harm","Output":"    a_test.go:7: said mu"}
+{"Action":"output","Package":"m/s","Test":"TestScenarios/6.12/harm","Output":"ch\n"}
 {"Action":"pass","Package":"m/s","Test":"TestScenarios/6.12/harm","Elapsed":14.02}
 {"Action":"pass","Package":"m/s","Test":"TestScenarios/6.12","Elapsed":14.1}
 {"Action":"pass","Package":"m/s","Test":"TestScenarios","Elapsed":14.1}
@@ -56,7 +57,7 @@ func TestReport(t *testing.T) {
 {"Action":"output","Package":"m/a","Output":"FAIL\n"}
 {"Action":"fail","Package":"m/a","Elapsed":1}
 `,
-			want: "    a_test.go:3: broken\nFAIL\nFAILED m/a 1s\n",
+			want: "    a_test.go:3: broken\nFAILED m/a 1s\n",
 		},
 		{
 			name: "a test binary that dies takes a test with it that never ended",
