@@ -55,6 +55,7 @@ func live(ctx context.Context, o *liveOptions) error {
 
 	session, err := probe.Open(ctx, sys.kernel, probe.Options{
 		Detectors: o.only,
+		Required:  o.required,
 		Avoid:     kinds(o.avoid),
 		RingBytes: o.ringBytes,
 		Threads: probe.ThreadsOptions{
@@ -97,7 +98,7 @@ type tracing struct {
 func (t *tracing) start(names *identity.Namer, sys system) {
 	known := new(finding.Knowledge)
 	var detectors []trace.Detector
-	for _, class := range t.options.only {
+	for _, class := range t.session.Detectors() {
 		switch class {
 		case probe.DetectorThreads:
 			detectors = append(detectors, threads.New(threads.Config{
@@ -119,7 +120,7 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 			setup.RefcountBase, setup.RefcountBaseKnown = int32(base.Value.Base), true
 		}
 	}
-	if cost := sys.hidden(t.options.only); cost != "" {
+	if cost := sys.hidden(t.session.Detectors()); cost != "" {
 		t.say.printf("note: %s\n", cost)
 	}
 	t.live = trace.NewLive(t.session, namer, trace.NewEngine(known, t.found, detectors...), setup)
@@ -172,7 +173,7 @@ func (t *tracing) run(ctx context.Context) error {
 
 // nothingLeft is when all that was to be watched has exited.
 func (t *tracing) nothingLeft() bool {
-	return len(t.targets) > 0 && len(t.options.comms) == 0 && len(t.options.only) == 1 &&
+	return len(t.targets) > 0 && len(t.options.comms) == 0 && len(t.session.Detectors()) == 1 &&
 		len(t.live.Processes.Seen) == 0
 }
 
@@ -205,7 +206,7 @@ func (t *tracing) ready() error {
 // watched is what is watched, in words.
 func (t *tracing) watched() []string {
 	var out []string
-	for _, class := range t.options.only {
+	for _, class := range t.session.Detectors() {
 		what := "this host"
 		if class == probe.DetectorThreads {
 			what = t.targets.String()

@@ -69,10 +69,11 @@ func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) 
 			return o, err
 		}
 		out := o.attach(p, ask)
-		o.plan = append(o.plan, out)
 		if out.Way == nil && out.WaitsFor == "" && p.required {
+			out.Lost = fmt.Sprintf("%s does not work here: %s cannot be seen", s.detector, p.thing)
 			return o, &UnseenError{Outcome: out}
 		}
+		o.plan = append(o.plan, out)
 	}
 	return o, nil
 }
@@ -184,6 +185,9 @@ func (o *object) detach() error {
 func (o *object) Close() error {
 	errs := []error{o.detach()}
 	for _, p := range o.programs {
+		errs = append(errs, p.Close())
+	}
+	for _, p := range o.loader.loaded { // and never asked for
 		errs = append(errs, p.Close())
 	}
 	for name, m := range o.maps {
