@@ -176,6 +176,7 @@ enum loss {
 	LOSS_STACK_CUT,    /* a kernel stack was deeper than STACK_DEPTH; user stacks often are */
 	LOSS_REWRITES_FULL, /* more devices that rewrite than the map holds */
 	LOSS_READ,         /* memory that should be readable was not */
+	LOSS_TEXT_CUT,     /* a kernel message was longer than its record's text */
 	LOSS_CAUSES,
 };
 

@@ -28,6 +28,7 @@ var lossCauses = []lossCause{
 	{"stack_cut", true},
 	{"rewrites_full", false},
 	{"read", true},
+	{"text_cut", true},
 }
 
 // causeMissed are hits at which the kernel did not run the program, because one
