@@ -75,7 +75,7 @@ func live(ctx context.Context, o *liveOptions) error {
 		out: o.writer(os.Stdout), started: time.Now(),
 	}
 	t.start(names, sys)
-	err = errors.Join(t.run(ctx), session.Close())
+	err = errors.Join(t.run(ctx, names), session.Close())
 	if err != nil {
 		return err
 	}
@@ -135,20 +135,17 @@ func (t *tracing) found(f *finding.Finding) {
 	}
 }
 
-func (t *tracing) run(ctx context.Context) error {
+func (t *tracing) run(ctx context.Context, names *identity.Namer) error {
+	still, gone := t.targets.stillThere(names.Process)
+	if err := t.lose(gone, still); err != nil {
+		return err
+	}
 	if err := t.live.Start(ctx); err != nil {
 		return err
 	}
-	for _, gone := range t.targets.gone(&t.live.Processes) {
-		if err := t.session.Unwatch(gone); err != nil {
-			return err
-		}
-	}
-	if err := t.targets.check(&t.live.Processes); err != nil {
-		if len(t.live.Processes.Seen) == 0 && len(t.options.comms) == 0 {
-			return err
-		}
-		t.say.printf("note: %v\n", err)
+	still, gone = still.seen(&t.live.Processes)
+	if err := t.lose(gone, still); err != nil {
+		return err
 	}
 	if err := t.ready(); err != nil {
 		return err
@@ -169,6 +166,27 @@ func (t *tracing) run(ctx context.Context) error {
 		err = t.live.Finish()
 	}
 	return errors.Join(err, t.outErr)
+}
+
+// lose takes targets from under watch. It is an error if that leaves nothing of what
+// the user named, else a note.
+func (t *tracing) lose(gone []lost, still targets) error {
+	t.targets = still
+	var words []string
+	for _, l := range gone {
+		if err := t.session.Unwatch(l.PID); err != nil {
+			return err
+		}
+		words = append(words, l.String())
+	}
+	switch {
+	case len(gone) == 0:
+		return nil
+	case len(still) == 0 && len(t.options.comms) == 0:
+		return errors.New(strings.Join(words, "; "))
+	}
+	t.say.printf("note: %s\n", strings.Join(words, "; "))
+	return nil
 }
 
 // nothingLeft is when all that was to be watched has exited.

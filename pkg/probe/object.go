@@ -21,7 +21,7 @@ type set struct {
 	spec      func() (*ebpf.CollectionSpec, error)
 	points    []point
 	configure func(*ebpf.CollectionSpec) error
-	prepare   func(maps map[string]*ebpf.Map) error // before anything is attached; may be nil
+	attached  func(maps map[string]*ebpf.Map) error // called once everything is attached; may be nil
 }
 
 // object is what of a set is in the kernel.
@@ -59,11 +59,6 @@ func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) 
 		return nil, fmt.Errorf("loading the programs of %s: %w", s.detector, err)
 	}
 	o.maps = o.loader.maps
-	if s.prepare != nil {
-		if err := s.prepare(o.maps); err != nil {
-			return o, err
-		}
-	}
 	for _, p := range s.points {
 		if err := ctx.Err(); err != nil {
 			return o, err
@@ -74,6 +69,11 @@ func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) 
 			return o, &UnseenError{Outcome: out}
 		}
 		o.plan = append(o.plan, out)
+	}
+	if s.attached != nil {
+		if err := s.attached(o.maps); err != nil {
+			return o, err
+		}
 	}
 	return o, nil
 }

@@ -128,7 +128,7 @@ func setOf(detector string, k Kernel, o Options) (*set, error) {
 		return &set{
 			detector: detector, spec: loadThreads, points: threadsPoints,
 			configure: o.Threads.configure,
-			prepare:   func(maps map[string]*ebpf.Map) error { return o.Threads.name(maps[threadsMapHomes]) },
+			attached:  func(maps map[string]*ebpf.Map) error { return o.Threads.name(maps[threadsMapHomes]) },
 		}, nil
 	case DetectorRefs:
 		return &set{
