@@ -4,6 +4,8 @@ GO      ?= go
 PREFIX  ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 NEED    := test/lab/need.sh
+# go test, with a line for what ends and for what is skipped.
+GOTEST  := $(GO) run ./test/gotest
 
 # What each target wants of Debian; need.sh installs what is missing, and says so.
 LAB_PACKAGES      := qemu-system-x86 gcc make libc6-dev e2fsprogs xz-utils kmod binutils
@@ -34,17 +36,17 @@ test: test-unit lint check-generated test-kernels ## everything: unit tests, lin
 .PHONY: test-unit
 test-unit: ## unit tests with the race detector; boots nothing
 	@$(NEED) gcc libc6-dev
-	$(GO) test -race -short ./...
+	$(GOTEST) -race -short ./...
 
 .PHONY: test-kernels
 test-kernels: ## the lab's own tests and the scenarios, on all kernels
 	@$(NEED) $(LAB_PACKAGES)
-	$(GO) test -timeout 80m -p 1 ./test/lab ./test/scenarios
+	$(GOTEST) -each -timeout 80m -p 1 ./test/lab ./test/scenarios
 
 .PHONY: test-faults
 test-faults: ## every variant of every fault, on all kernels: for who changes one
 	@$(NEED) $(LAB_PACKAGES)
-	$(GO) test -timeout 80m ./test/faults
+	$(GOTEST) -each -timeout 80m ./test/faults
 
 .PHONY: lint
 lint: ## golangci-lint, gofumpt included, and the shell scripts' syntax

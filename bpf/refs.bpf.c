@@ -181,6 +181,8 @@ static __always_inline int printed(const char *text, __u64 bytes)
 	}
 	if (!found)
 		return 0;
+	if (bytes >= sizeof(line))
+		count_loss(LOSS_TEXT_CUT);
 
 	struct console_wait_record *r = record_begin(console_wait_record, RECORD_CONSOLE_WAIT);
 

@@ -212,6 +212,7 @@ enum loss {
 	LOSS_READ,         /* memory that should be readable was not */
 	LOSS_HOLDERS_FULL, /* more objects that hold devices than the map has room for */
 	LOSS_STACK_SKIPPED, /* no stack was taken: too many objects in a second */
+	LOSS_TEXT_CUT,     /* a kernel message was longer than its record's text */
 	LOSS_CAUSES,
 };
 

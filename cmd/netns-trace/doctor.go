@@ -75,7 +75,7 @@ func diagnose(ctx context.Context, avoid []probe.Kind) diagnosis {
 // try attaches one detector's probes and takes them off again.
 func (d *diagnosis) try(ctx context.Context, sys system, detector string, avoid []probe.Kind) {
 	session, err := probe.Open(ctx, sys.kernel, probe.Options{
-		Detectors: []string{detector}, Avoid: avoid, RingBytes: 1 << 16,
+		Detectors: []string{detector}, Required: []string{detector}, Avoid: avoid, RingBytes: 1 << 16,
 	})
 	if err != nil {
 		if unseen := (*probe.UnseenError)(nil); errors.As(err, &unseen) {

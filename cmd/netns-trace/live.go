@@ -55,6 +55,7 @@ func live(ctx context.Context, o *liveOptions) error {
 
 	session, err := probe.Open(ctx, sys.kernel, probe.Options{
 		Detectors: o.only,
+		Required:  o.required,
 		Avoid:     kinds(o.avoid),
 		RingBytes: o.ringBytes,
 		Threads: probe.ThreadsOptions{
@@ -74,7 +75,7 @@ func live(ctx context.Context, o *liveOptions) error {
 		out: o.writer(os.Stdout), started: time.Now(),
 	}
 	t.start(names, sys)
-	err = errors.Join(t.run(ctx), session.Close())
+	err = errors.Join(t.run(ctx, names), session.Close())
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ type tracing struct {
 func (t *tracing) start(names *identity.Namer, sys system) {
 	known := new(finding.Knowledge)
 	var detectors []trace.Detector
-	for _, class := range t.options.only {
+	for _, class := range t.session.Detectors() {
 		switch class {
 		case probe.DetectorThreads:
 			detectors = append(detectors, threads.New(threads.Config{
@@ -118,9 +119,9 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 		if base := sys.refcountBase(); base.Err == nil {
 			setup.RefcountBase, setup.RefcountBaseKnown = int32(base.Value.Base), true
 		}
-		if err := sys.symbolsErr(); err != nil {
-			t.say.printf("note: %v: references cannot be counted, stacks have no names\n", err)
-		}
+	}
+	if cost := sys.hidden(t.session.Detectors()); cost != "" {
+		t.say.printf("note: %s\n", cost)
 	}
 	t.live = trace.NewLive(t.session, namer, trace.NewEngine(known, t.found, detectors...), setup)
 }
@@ -134,20 +135,17 @@ func (t *tracing) found(f *finding.Finding) {
 	}
 }
 
-func (t *tracing) run(ctx context.Context) error {
+func (t *tracing) run(ctx context.Context, names *identity.Namer) error {
+	still, gone := t.targets.stillThere(names.Process)
+	if err := t.lose(gone, still); err != nil {
+		return err
+	}
 	if err := t.live.Start(ctx); err != nil {
 		return err
 	}
-	for _, gone := range t.targets.gone(&t.live.Processes) {
-		if err := t.session.Unwatch(gone); err != nil {
-			return err
-		}
-	}
-	if err := t.targets.check(&t.live.Processes); err != nil {
-		if len(t.live.Processes.Seen) == 0 && len(t.options.comms) == 0 {
-			return err
-		}
-		t.say.printf("note: %v\n", err)
+	still, gone = still.seen(&t.live.Processes)
+	if err := t.lose(gone, still); err != nil {
+		return err
 	}
 	if err := t.ready(); err != nil {
 		return err
@@ -170,9 +168,30 @@ func (t *tracing) run(ctx context.Context) error {
 	return errors.Join(err, t.outErr)
 }
 
+// lose takes targets from under watch. It is an error if that leaves nothing of what
+// the user named, else a note.
+func (t *tracing) lose(gone []lost, still targets) error {
+	t.targets = still
+	var words []string
+	for _, l := range gone {
+		if err := t.session.Unwatch(l.PID); err != nil {
+			return err
+		}
+		words = append(words, l.String())
+	}
+	switch {
+	case len(gone) == 0:
+		return nil
+	case len(still) == 0 && len(t.options.comms) == 0:
+		return errors.New(strings.Join(words, "; "))
+	}
+	t.say.printf("note: %s\n", strings.Join(words, "; "))
+	return nil
+}
+
 // nothingLeft is when all that was to be watched has exited.
 func (t *tracing) nothingLeft() bool {
-	return len(t.targets) > 0 && len(t.options.comms) == 0 && len(t.options.only) == 1 &&
+	return len(t.targets) > 0 && len(t.options.comms) == 0 && len(t.session.Detectors()) == 1 &&
 		len(t.live.Processes.Seen) == 0
 }
 
@@ -205,7 +224,7 @@ func (t *tracing) ready() error {
 // watched is what is watched, in words.
 func (t *tracing) watched() []string {
 	var out []string
-	for _, class := range t.options.only {
+	for _, class := range t.session.Detectors() {
 		what := "this host"
 		if class == probe.DetectorThreads {
 			what = t.targets.String()

@@ -48,15 +48,25 @@ func run(args []string) int {
 	root := newRootCommand()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	status := statusOf(err)
+	switch status {
+	case exitError:
+		fmt.Fprintf(os.Stderr, "netns-trace: %v\n", err)
+	case exitUsage:
+		fmt.Fprintf(os.Stderr, "netns-trace: %v\nnetns-trace --help tells what there is.\n", err)
+	}
+	return status
+}
+
+// statusOf is the exit status that an error of the command means.
+func statusOf(err error) int {
+	usage := usageError{}
 	switch {
 	case err == nil:
 		return exitNothing
 	case errors.Is(err, errFound):
 		return exitFound
-	}
-	fmt.Fprintf(os.Stderr, "netns-trace: %v\n", err)
-	if usage := (usageError{}); errors.As(err, &usage) {
-		fmt.Fprintln(os.Stderr, "netns-trace --help tells what there is.")
+	case errors.As(err, &usage):
 		return exitUsage
 	}
 	return exitError

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,6 +23,7 @@ type liveOptions struct {
 	comms    []string
 	follow   bool
 	only     []string
+	required []string // of only: what the user named, and cannot be left out
 	home     string
 	away     time.Duration
 	duration time.Duration
@@ -89,6 +89,9 @@ func (o *liveOptions) check() error {
 		return err
 	}
 	named := len(o.pids) > 0 || len(o.comms) > 0
+	if named && o.required == nil {
+		o.required = []string{probe.DetectorThreads}
+	}
 	switch {
 	case o.follow && !named:
 		return usagef("--follow needs --pid or --comm: without them every process is watched anyway")
@@ -142,6 +145,7 @@ func (o *liveOptions) checkOnly() error {
 	}
 	// In the order in which they are attached, each once.
 	o.only = slices.DeleteFunc(probe.Detectors(), func(d string) bool { return !slices.Contains(o.only, d) })
+	o.required = o.only
 	return nil
 }
 
@@ -175,5 +179,3 @@ func (o *liveOptions) homeInode() (uint32, error) {
 	}
 	return uint32(st.Ino), nil
 }
-
-var errNotRoot = errors.New("tracing needs root, or CAP_BPF and CAP_PERFMON: try sudo")

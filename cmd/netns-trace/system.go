@@ -5,7 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -19,41 +19,61 @@ import (
 
 // system is what this run found out about the kernel that it runs on.
 type system struct {
-	kernel     probe.Kernel
-	symbolsErr func() error // why the symbols are not known
+	kernel probe.Kernel
+	access kernel.SymbolAccess // whether the symbols have addresses
 }
 
 // examine finds out what tracing cannot do without, so that what is missing is
 // named before the kernel's errno is all there is.
 func examine() (system, error) {
-	caps, err := kernel.ReadCapabilities()
+	g, err := lookAtGround()
 	if err != nil {
-		return system{}, fmt.Errorf("reading this process's capabilities: %w", err)
+		return system{}, err
 	}
-	if !caps.Has("CAP_SYS_ADMIN") && (!caps.Has("CAP_BPF") || !caps.Has("CAP_PERFMON")) {
-		return system{}, errNotRoot
-	}
-	if init, err := kernel.InInitPIDNamespace(); err == nil && !init {
-		return system{}, errors.New("this is a container's pid namespace, whose pids the kernel's tracing does not know: " +
-			"run on the host, or give the container the host's (docker run --pid=host)")
-	}
-	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		return system{}, fmt.Errorf("the kernel does not describe its own types, which every probe needs: %w "+
-			"(CONFIG_DEBUG_INFO_BTF=y; distributions have it since 5.10; is /sys mounted?)", err)
+	if err := g.check(); err != nil {
+		return system{}, err
 	}
 	// Before 5.11 maps count as locked memory.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return system{}, fmt.Errorf("raising the limit of locked memory: %w", err)
 	}
-	load := sync.OnceValues(kernel.LoadSymbols)
+	// What cannot be told is taken for hidden: no addresses will be had.
+	access, err := kernel.ReadSymbolAccess()
+	if err != nil {
+		access = kernel.SymbolsHidden
+	}
 	return system{
+		access: access,
 		kernel: probe.Kernel{
 			Types:   kernel.NewTypes(),
-			Symbols: func() *kernel.Symbols { s, _ := load(); return s },
-			Reload:  func() *kernel.Symbols { s, _ := kernel.LoadSymbols(); return s },
+			Symbols: sync.OnceValue(loadSymbols),
+			Reload:  loadSymbols,
 		},
-		symbolsErr: func() error { _, err := load(); return err },
 	}, nil
+}
+
+func loadSymbols() *kernel.Symbols {
+	s, err := kernel.LoadSymbols()
+	if err != nil {
+		return nil // the probes that need them are refused, with the reason
+	}
+	return s
+}
+
+// hidden is what it costs these detectors that the kernel shows no addresses of its
+// symbols; "" when nothing.
+func (s system) hidden(detectors []string) string {
+	var costs []string
+	if slices.Contains(detectors, probe.DetectorThreads) {
+		costs = append(costs, "kernel stacks have no names")
+	}
+	if slices.Contains(detectors, probe.DetectorRefs) {
+		costs = append(costs, "references cannot be counted")
+	}
+	if s.access != kernel.SymbolsHidden || len(costs) == 0 {
+		return ""
+	}
+	return "the kernel hides its symbols' addresses (CAP_SYSLOG, sysctl kernel.kptr_restrict): " + strings.Join(costs, ", ")
 }
 
 func (s system) refcountBase() kernel.Fact[kernel.RefcountBase] {
@@ -63,9 +83,6 @@ func (s system) refcountBase() kernel.Fact[kernel.RefcountBase] {
 // explain adds what a person can do about an error of attaching.
 func explain(err error) error {
 	var hints []string
-	if locked, lockErr := kernel.ReadLockdown(); lockErr == nil && locked == kernel.LockdownConfidentiality {
-		hints = append(hints, "the kernel is locked down (confidentiality), which forbids BPF programs to read its memory")
-	}
 	if errors.Is(err, ebpf.ErrNotSupported) {
 		hints = append(hints, "this kernel lacks a feature that tracing needs; 5.10 is the oldest that has all")
 	}

@@ -44,33 +44,44 @@ func (t targets) pids() []int {
 	return out
 }
 
-// check holds what came under watch against what was asked for: a process may
-// have exited meanwhile, and another may have got its pid.
-func (t targets) check(seen *trace.Processes) error {
-	const tick = 10_000_000 // ns in a clock tick of /proc
-	var errs []error
-	for _, p := range t {
-		leader, ok := seen.Seen[uint32(p.PID)]
-		switch {
-		case !ok:
-			errs = append(errs, fmt.Errorf("pid %d (%s) cannot be watched: it exited, or is a thread of the kernel", p.PID, p.Comm))
-		case leader.Start/tick != p.StartTicks:
-			errs = append(errs, fmt.Errorf("pid %d (%s) exited; the process that has its number now (%s) is watched instead",
-				p.PID, p.Comm, leader.Comm))
-		}
-	}
-	return errors.Join(errs...)
+// lost is a target that cannot be watched.
+type lost struct {
+	identity.Process
+	why string
 }
 
-// gone lists those that did not come under watch.
-func (t targets) gone(seen *trace.Processes) []int {
-	var out []int
+func (l lost) String() string { return fmt.Sprintf("pid %d (%s) %s", l.PID, l.Comm, l.why) }
+
+// stillThere splits the targets by what became of them since they were looked up: a
+// process may have exited meanwhile, and another may have got its number.
+func (t targets) stillThere(lookUp func(pid int) (identity.Process, error)) (still targets, gone []lost) {
 	for _, p := range t {
-		if _, ok := seen.Seen[uint32(p.PID)]; !ok {
-			out = append(out, p.PID)
+		now, err := lookUp(p.PID)
+		thread := identity.NotLeaderError{}
+		switch {
+		case errors.Is(err, identity.ErrNoProcess):
+			gone = append(gone, lost{p, "exited"})
+		case errors.As(err, &thread):
+			gone = append(gone, lost{p, fmt.Sprintf("exited; its number is now that of a thread of process %d, which is not watched", thread.TGID)})
+		case err == nil && now.StartTicks != p.StartTicks:
+			gone = append(gone, lost{p, fmt.Sprintf("exited; its number is now that of another process (%s), which is not watched", now.Comm)})
+		default: // what cannot be told is left to the kernel's programs
+			still = append(still, p)
 		}
 	}
-	return out
+	return still, gone
+}
+
+// seen splits the targets by whether the kernel's programs have come across them.
+func (t targets) seen(processes *trace.Processes) (seen targets, gone []lost) {
+	for _, p := range t {
+		if _, ok := processes.Seen[uint32(p.PID)]; ok {
+			seen = append(seen, p)
+		} else {
+			gone = append(gone, lost{p, "cannot be watched: it exited, or is a thread of the kernel"})
+		}
+	}
+	return seen, gone
 }
 
 func (t targets) String() string {

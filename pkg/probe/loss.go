@@ -30,6 +30,7 @@ var lossCauses = []lossCause{
 	{"read", true},
 	{"holders_full", false},
 	{"stack_skipped", true},
+	{"text_cut", true},
 }
 
 // causeMissed are hits at which the kernel did not run the program, because one

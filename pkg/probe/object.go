@@ -21,8 +21,8 @@ type set struct {
 	spec      func() (*ebpf.CollectionSpec, error)
 	points    []point
 	configure func(*ebpf.CollectionSpec) error
-	prepare   func(maps map[string]*ebpf.Map) error // before anything is attached; may be nil
 	iterated  string                                // the map that an iterator over a map's elements goes through
+	attached  func(maps map[string]*ebpf.Map) error // called once everything is attached; may be nil
 }
 
 // object is what of a set is in the kernel.
@@ -64,19 +64,20 @@ func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) 
 		return nil, fmt.Errorf("loading the programs of %s: %w", s.detector, err)
 	}
 	o.maps = o.loader.maps
-	if s.prepare != nil {
-		if err := s.prepare(o.maps); err != nil {
-			return o, err
-		}
-	}
 	for _, p := range s.points {
 		if err := ctx.Err(); err != nil {
 			return o, err
 		}
 		out := o.attach(p, ask)
-		o.plan = append(o.plan, out)
 		if out.Way == nil && out.WaitsFor == "" && p.required {
+			out.Lost = fmt.Sprintf("%s does not work here: %s cannot be seen", s.detector, p.thing)
 			return o, &UnseenError{Outcome: out}
+		}
+		o.plan = append(o.plan, out)
+	}
+	if s.attached != nil {
+		if err := s.attached(o.maps); err != nil {
+			return o, err
 		}
 	}
 	return o, nil
@@ -194,6 +195,9 @@ func (o *object) detach() error {
 func (o *object) Close() error {
 	errs := []error{o.detach()}
 	for _, p := range o.programs {
+		errs = append(errs, p.Close())
+	}
+	for _, p := range o.loader.loaded { // and never asked for
 		errs = append(errs, p.Close())
 	}
 	for name, m := range o.maps {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +44,9 @@ type Kernel struct {
 // Options says what to attach.
 type Options struct {
 	Detectors []string
+	// Required are those of Detectors without which nothing shall be attached; any
+	// other is left out if it cannot work on this kernel.
+	Required  []string
 	Avoid     []Kind // ways not to take
 	RingBytes int    // size of the ring buffer: a power of two, at least a page
 	Threads   ThreadsOptions
@@ -52,7 +56,8 @@ type Options struct {
 // Session is the programs at work in the kernel. Nothing is pinned: all of it goes
 // with the process, whatever ends it.
 type Session struct {
-	detectors []string
+	detectors []string // that have objects
+	leftOut   Plan     // why the others have none
 	objects   map[string]*object
 	ring      *ebpf.Map
 	reader    *ringbuf.Reader
@@ -61,10 +66,11 @@ type Session struct {
 	avoid     []Kind
 }
 
-// Open loads and attaches. If a detector cannot work on this kernel the error is
-// an *UnseenError. The session must be closed.
+// Open loads and attaches. If a required detector cannot work on this kernel, or
+// none can, the error is an *UnseenError, or several joined. The session must be
+// closed.
 func Open(ctx context.Context, k Kernel, o Options) (*Session, error) {
-	s := &Session{detectors: o.Detectors, objects: make(map[string]*object), kernel: k, avoid: o.Avoid}
+	s := &Session{objects: make(map[string]*object), kernel: k, avoid: o.Avoid}
 	if err := s.open(ctx, k, o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -80,19 +86,39 @@ func (s *Session) open(ctx context.Context, k Kernel, o Options) error {
 	if s.reader, err = ringbuf.NewReader(ring); err != nil {
 		return fmt.Errorf("reading the ring buffer: %w", err)
 	}
+	var without []error
 	for _, detector := range o.Detectors {
-		set, err := setOf(detector, k, o)
-		if err != nil {
-			return err
-		}
-		obj, err := set.load(ctx, k, ring, o.Avoid)
-		if obj != nil {
-			s.objects[detector] = obj
-		}
-		if err != nil {
+		err := s.add(ctx, detector, k, o)
+		unseen, ok := errors.AsType[*UnseenError](err)
+		switch {
+		case ok && !slices.Contains(o.Required, detector):
+			without = append(without, unseen)
+			s.leftOut = append(s.leftOut, unseen.Outcome)
+		case err != nil:
 			return err
 		}
 	}
+	if len(s.detectors) == 0 {
+		return errors.Join(without...)
+	}
+	return nil
+}
+
+// add puts one detector's programs to work, all or none.
+func (s *Session) add(ctx context.Context, detector string, k Kernel, o Options) error {
+	set, err := setOf(detector, k, o)
+	if err != nil {
+		return err
+	}
+	obj, err := set.load(ctx, k, s.ring, o.Avoid)
+	if err != nil {
+		if obj != nil {
+			err = errors.Join(err, obj.Close())
+		}
+		return err
+	}
+	s.objects[detector] = obj
+	s.detectors = append(s.detectors, detector)
 	return nil
 }
 
@@ -103,7 +129,7 @@ func setOf(detector string, k Kernel, o Options) (*set, error) {
 		return &set{
 			detector: detector, spec: loadThreads, points: threadsPoints,
 			configure: o.Threads.configure,
-			prepare:   func(maps map[string]*ebpf.Map) error { return o.Threads.name(maps[threadsMapHomes]) },
+			attached:  func(maps map[string]*ebpf.Map) error { return o.Threads.name(maps[threadsMapHomes]) },
 		}, nil
 	case DetectorRefs:
 		return &set{
@@ -120,15 +146,17 @@ func setOf(detector string, k Kernel, o Options) (*set, error) {
 	return nil, fmt.Errorf("no programs for a detector %q", detector)
 }
 
-// Plan is how each thing is seen on this kernel.
+// Detectors lists those that are at work: all but what had to be left out.
+func (s *Session) Detectors() []string { return slices.Clone(s.detectors) }
+
+// Plan is how each thing is seen on this kernel, and last what kept a detector from
+// being at work.
 func (s *Session) Plan() Plan {
 	var plan Plan
 	for _, detector := range s.detectors {
-		if o := s.objects[detector]; o != nil {
-			plan = append(plan, o.plan...)
-		}
+		plan = append(plan, s.objects[detector].plan...)
 	}
-	return plan
+	return append(plan, s.leftOut...)
 }
 
 // ModuleLoaded attaches what waited for a kernel module, and returns what came of
@@ -210,9 +238,7 @@ func (s *Session) Pending() int { return s.reader.AvailableBytes() }
 func (s *Session) Detach() error {
 	var errs []error
 	for _, detector := range s.detectors {
-		if o := s.objects[detector]; o != nil {
-			errs = append(errs, o.detach())
-		}
+		errs = append(errs, s.objects[detector].detach())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("detaching: %w", err)
@@ -224,9 +250,7 @@ func (s *Session) Detach() error {
 func (s *Session) Close() error {
 	var errs []error
 	for _, detector := range s.detectors {
-		if o := s.objects[detector]; o != nil {
-			errs = append(errs, o.Close())
-		}
+		errs = append(errs, s.objects[detector].Close())
 	}
 	if s.reader != nil {
 		errs = append(errs, s.reader.Close())

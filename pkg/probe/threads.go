@@ -128,11 +128,13 @@ type (
 
 func (n netnsID) id() record.NetnsID { return record.NetnsID{Cookie: n.Cookie, Inode: n.Inum} }
 
-// name puts the processes that the user chose into the kernel's table before
-// anything is attached; their homes are filled in when they are first seen.
+// name puts the processes that the user chose into the kernel's table; their homes
+// are filled in when they are first seen. The programs see their ends by now, so who
+// looks afterwards whether a process is still the one that was meant can rely on it.
 func (o *ThreadsOptions) name(homes *ebpf.Map) error {
 	for _, pid := range o.PIDs {
-		if err := homes.Put(uint32(pid), homeValue{Named: 1}); err != nil {
+		err := homes.Update(uint32(pid), homeValue{Named: 1}, ebpf.UpdateNoExist)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyExist) { // its name may be watched for too
 			return fmt.Errorf("watching pid %d: %w", pid, err)
 		}
 	}

@@ -9,9 +9,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/term"
@@ -72,21 +74,22 @@ func run(ctx context.Context, name string) error {
 
 // build makes what the guest needs: guest path to host path.
 func build(ctx context.Context, cache lab.Cache, kernel lab.Kernel, root string) (map[string]string, error) {
-	files := map[string]string{"/demo/demo.sh": filepath.Join(root, "test/demo/demo.sh")}
-	tool, err := lab.BuildGo(ctx, cache, filepath.Join(root, "cmd/netns-trace"))
+	path := filepath.Join(root, "test/demo/demo.sh")
+	script, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the demo's script: %w", err)
+	}
+	files, err := lab.GuestTools(ctx, cache)
 	if err != nil {
 		return nil, err
 	}
-	files["/usr/local/bin/netns-trace"] = tool
-	clone, err := lab.BuildC(ctx, cache, filepath.Join(root, "test/faults/setnsclone"))
+	modules, err := lab.GuestModules(ctx, cache, kernel, func(guestPath string) bool {
+		return strings.Contains(string(script), guestPath)
+	})
 	if err != nil {
 		return nil, err
 	}
-	files["/usr/local/bin/setnsclone"] = filepath.Join(clone, "setnsclone")
-	leak, err := lab.BuildModule(ctx, cache, kernel, filepath.Join(root, "test/faults/refleak"))
-	if err != nil {
-		return nil, err
-	}
-	files["/faults/refleak.ko"] = leak
+	maps.Copy(files, modules)
+	files["/demo/demo.sh"] = path
 	return files, nil
 }

@@ -6,12 +6,12 @@
 package scenarios
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,8 +35,15 @@ type scenario struct {
 	path    string
 	text    string
 	kernels []string // of the matrix; nil: all
-	machine string   // "": the plain one; "docker": with a dockerd on its disk
-	flavour string   // of the kernel
+	wants   wants
+}
+
+// wants is what a scenario wants of its machine. Those that want the same share one.
+type wants struct {
+	machine string // "": the plain one; "docker": with a dockerd on its disk
+	flavour string // of the kernel
+	append  string // to the kernel's command line
+	memory  int    // MiB; 0: as much as the machine usually has
 }
 
 func TestScenarios(t *testing.T) {
@@ -74,8 +81,7 @@ func TestScenarios(t *testing.T) {
 // machine is one guest with the scenarios that run in it.
 type machine struct {
 	kernel    string
-	flavour   string
-	kind      string
+	wants     wants
 	scenarios []scenario
 
 	cache lab.Cache
@@ -89,9 +95,9 @@ func machinesFor(all []scenario, kernel string) []*machine {
 		if s.kernels != nil && !slices.Contains(s.kernels, kernel) {
 			continue
 		}
-		at := slices.IndexFunc(out, func(m *machine) bool { return m.kind == s.machine && m.flavour == s.flavour })
+		at := slices.IndexFunc(out, func(m *machine) bool { return m.wants == s.wants })
 		if at < 0 {
-			out = append(out, &machine{kernel: kernel, kind: s.machine, flavour: s.flavour})
+			out = append(out, &machine{kernel: kernel, wants: s.wants})
 			at = len(out) - 1
 		}
 		out[at].scenarios = append(out[at].scenarios, s)
@@ -143,31 +149,22 @@ func (m *machine) play(t *testing.T, s scenario) error {
 func (m *machine) boot(t *testing.T) error {
 	// Not the test's own context: the machine outlives the subtest that needed it.
 	ctx := context.WithoutCancel(t.Context())
-	kernel, err := lab.FetchKernel(ctx, m.cache, m.kernel, m.flavour)
+	kernel, err := lab.FetchKernel(ctx, m.cache, m.kernel, m.wants.flavour)
 	if err != nil {
 		return err
 	}
-	config := lab.Config{Cache: m.cache, Kernel: kernel, Files: map[string]string{}}
-	for guest, host := range m.tools {
-		config.Files[guest] = host
-	}
-	refleak, err := lab.BuildModule(ctx, m.cache, kernel, "../faults/refleak")
-	if err != nil {
+	config := lab.Config{Cache: m.cache, Kernel: kernel, Append: m.wants.append, MemoryMiB: m.wants.memory}
+	if config.Files, err = lab.GuestModules(ctx, m.cache, kernel, m.needs); err != nil {
 		return err
 	}
-	config.Files["/faults/refleak.ko"] = refleak
-	if m.needs("/faults/veth.ko") {
-		veth, err := lab.BuildVethWithOldBug(ctx, m.cache, kernel)
-		if err != nil {
-			return err
-		}
-		config.Files["/faults/veth.ko"] = veth
-	}
-	if m.kind == "docker" {
+	maps.Copy(config.Files, m.tools)
+	if m.wants.machine == "docker" {
 		if config.Disk, err = lab.DockerDisk(ctx, m.cache); err != nil {
 			return err
 		}
-		config.MemoryMiB = 2048
+		if config.MemoryMiB == 0 {
+			config.MemoryMiB = 2048
+		}
 	}
 	if m.vm, err = lab.Boot(ctx, config); err != nil {
 		return err
@@ -178,8 +175,7 @@ func (m *machine) boot(t *testing.T) error {
 	return nil
 }
 
-// needs reports whether a scenario of the machine mentions a file: some faults take
-// a while to build.
+// needs reports whether a scenario of the machine mentions a file of the guest.
 func (m *machine) needs(file string) bool {
 	return slices.ContainsFunc(m.scenarios, func(s scenario) bool { return strings.Contains(s.text, file) })
 }
@@ -193,92 +189,13 @@ func (m *machine) close() {
 
 // buildTools builds what every guest gets: guest path to host path.
 func buildTools(ctx context.Context, cache lab.Cache) (map[string]string, error) {
-	tools := map[string]string{}
-	for name, pkg := range map[string]string{
-		"netns-trace": "../../cmd/netns-trace", "script": "script",
-		"setnsgo": "../faults/setnsgo", "churn": "../faults/churn", "sendbad": "../faults/vethcsum/sendbad",
-	} {
-		path, err := lab.BuildGo(ctx, cache, pkg)
-		if err != nil {
-			return nil, err
-		}
-		tools["/usr/local/bin/"+name] = path
-	}
-	dir, err := lab.BuildC(ctx, cache, "../faults/setnsclone")
+	tools, err := lab.GuestTools(ctx, cache)
 	if err != nil {
 		return nil, err
 	}
-	tools["/usr/local/bin/setnsclone"] = filepath.Join(dir, "setnsclone")
-	if dir, err = lab.BuildC(ctx, cache, "../faults/dockerdclone"); err != nil {
-		return nil, err
-	}
-	tools["/faults/dockerdclone.so"] = filepath.Join(dir, "dockerdclone.so")
-	tools["/usr/local/bin/dockerdclone"], err = filepath.Abs("../faults/dockerdclone/dockerdclone.sh")
-	if err != nil {
+	if tools["/usr/local/bin/script"], err = lab.BuildGo(ctx, cache, "script"); err != nil {
 		return nil, err
 	}
 	tools["/scenarios"], err = filepath.Abs(".")
 	return tools, err
-}
-
-// readScenarios reads the heads of all scripts of a folder.
-func readScenarios(dir string) ([]scenario, error) {
-	paths, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
-	if err != nil {
-		return nil, err
-	}
-	if len(paths) == 0 {
-		return nil, fmt.Errorf("no scenario in %s", dir)
-	}
-	var out []scenario
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		s, err := parseHead(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		s.text = string(text)
-		s.path, s.name = path, strings.TrimSuffix(filepath.Base(path), ".txtar")
-		out = append(out, s)
-	}
-	return out, nil
-}
-
-// parseHead reads the comment that a script begins with.
-func parseHead(text []byte) (scenario, error) {
-	var s scenario
-	said := false
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		line, comment := strings.CutPrefix(lines.Text(), "#")
-		if !comment {
-			break
-		}
-		key, value, ok := strings.Cut(strings.TrimSpace(line), ": ")
-		if !ok {
-			continue
-		}
-		switch key {
-		case "kernels":
-			said = true
-			if value != "all" {
-				s.kernels = strings.Fields(value)
-			}
-			for _, k := range s.kernels {
-				if !slices.Contains(lab.KernelNames(), k) {
-					return s, fmt.Errorf("no kernel %q in the matrix", k)
-				}
-			}
-		case "machine":
-			s.machine = value
-		case "flavour":
-			s.flavour = value
-		}
-	}
-	if !said {
-		return s, errors.New(`the head does not say "# kernels: all" or which`)
-	}
-	return s, nil
 }
