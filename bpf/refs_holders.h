@@ -68,10 +68,11 @@ struct {
 	__type(value, struct budget);
 } budgets SEC(".maps");
 
-static __always_inline __s32 stack_within_budget(void *ctx, __u64 now)
+static __always_inline __s32 stack_within_budget(void *ctx)
 {
 	__u32 zero = 0;
 	struct budget *b = bpf_map_lookup_elem(&budgets, &zero);
+	__u64 now = bpf_ktime_get_ns();
 	__s32 id;
 
 	if (!b)
@@ -93,29 +94,31 @@ static __always_inline __s32 stack_within_budget(void *ctx, __u64 now)
 	return id;
 }
 
+static __always_inline int keep(__u32 family, __u64 object, __u64 of, __u64 owner, __s32 stack)
+{
+	struct holder_key key = { .object = object, .of = of };
+	struct holder h = { .family = family, .owner = owner, .stack = stack, .count = 1 };
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u64 id = bpf_get_current_pid_tgid();
+
+	h.since = bpf_ktime_get_ns();
+	h.tgid = id >> 32;
+	h.tid = (__u32)id;
+	h.start = BPF_CORE_READ(task, start_boottime);
+	bpf_get_current_comm(h.comm, sizeof(h.comm));
+	if (bpf_map_update_elem(&holders, &key, &h, BPF_ANY))
+		count_loss(LOSS_HOLDERS_FULL);
+	return 0;
+}
+
 /*
  * An object was made, or an address used again: what was known of it then is of an
  * object that is gone. An error pointer is none.
  */
 static __always_inline int made(void *ctx, __u32 family, __u64 object, __u64 of, __u64 owner)
 {
-	struct holder_key key = { .object = object, .of = of };
-	struct holder h = { .family = family, .owner = owner, .count = 1 };
-	struct task_struct *task;
-	__u64 id;
-
-	if (!object || object >= (__u64)-MAX_ERRNO)
-		return 0;
-	h.since = bpf_ktime_get_ns();
-	id = bpf_get_current_pid_tgid();
-	h.tgid = id >> 32;
-	h.tid = (__u32)id;
-	task = (struct task_struct *)bpf_get_current_task();
-	h.start = BPF_CORE_READ(task, start_boottime);
-	bpf_get_current_comm(h.comm, sizeof(h.comm));
-	h.stack = stack_within_budget(ctx, h.since);
-	if (bpf_map_update_elem(&holders, &key, &h, BPF_ANY))
-		count_loss(LOSS_HOLDERS_FULL);
+	if (object && object < (__u64)-MAX_ERRNO)
+		keep(family, object, of, owner, stack_within_budget(ctx));
 	return 0;
 }
 
@@ -160,14 +163,22 @@ static __always_inline int adjacent_gone(struct net_device *adj_dev, __u16 times
 
 #define MAX_QUEUES 64
 
+/* Not inlined, so that it is verified once and not in each turn of the loop. */
+__noinline int queue_made(__u32 family, __u64 object, __s32 stack)
+{
+	return keep(family, object, 0, 0, stack);
+}
+
 static __always_inline int queues_made(void *ctx, __u32 family, __u64 first, __u64 size, int old,
 				       int new)
 {
-	for (int i = 0; i < MAX_QUEUES; i++) {
-		if (old + i >= new)
-			return 0;
-		made(ctx, family, first + (old + i) * size, 0, 0);
-	}
+	__s32 stack;
+
+	if (old >= new)
+		return 0;
+	stack = stack_within_budget(ctx); /* the same for all of them */
+	for (int i = 0; i < MAX_QUEUES && old + i < new; i++)
+		queue_made(family, first + (old + i) * size, stack);
 	if (old + MAX_QUEUES < new)
 		count_loss(LOSS_HOLDERS_FULL);
 	return 0;

@@ -23,6 +23,7 @@
 #include <linux/debugfs.h>
 #include <linux/fs.h>
 #include <linux/inet.h>
+#include <linux/inetdevice.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/netdevice.h>
@@ -38,6 +39,9 @@
 #include <net/net_namespace.h>
 #include <net/route.h>
 #include <net/sch_generic.h>
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#include <net/netdev_rx_queue.h>
+#endif
 
 #define OBJLEAK_MAX 64
 
@@ -98,7 +102,8 @@ static int hold_nexthop(struct net_device *dev, __be32 address)
 
 static int hold_route(struct net_device *dev, __be32 address)
 {
-	struct rtable *rt = ip_route_output(dev_net(dev), address, 0, 0, 0);
+	struct flowi4 flow = { .daddr = address };
+	struct rtable *rt = ip_route_output_key(dev_net(dev), &flow);
 
 	if (IS_ERR(rt))
 		return PTR_ERR(rt);
