@@ -86,12 +86,8 @@ func (d *diagnosis) try(ctx context.Context, sys system, detector string, avoid 
 	}
 	plan := session.Plan()
 	p := promise{Detector: detector, Works: true, Text: "everything it looks for"}
-	var missing []string
-	for _, o := range plan.Missing() {
-		missing = append(missing, o.Lost)
-	}
-	if len(missing) > 0 {
-		p.Text = "works, but " + strings.Join(missing, "; ")
+	if lost := plan.Lost(); len(lost) > 0 {
+		p.Text = "works, but " + strings.Join(lost, "; ")
 	}
 	if err := session.Close(); err != nil {
 		p.Text += fmt.Sprintf("; detaching failed: %v", err)

@@ -210,8 +210,8 @@ func (t *tracing) ready() error {
 			t.say.printf("note: cannot see %s: module %s is not loaded (will attach when it is)\n", o.Thing, o.WaitsFor)
 		}
 	}
-	for _, o := range t.session.Plan().Missing() {
-		t.say.printf("note: %s\n", o.Lost)
+	for _, lost := range t.session.Plan().Lost() {
+		t.say.printf("note: %s\n", lost)
 	}
 	t.live.Attached = func(plan []probe.Outcome) { t.say.printf("note: module loaded: now\n%s", indent(planText(plan))) }
 	if t.options.verbose {
@@ -248,9 +248,7 @@ func (t *tracing) verdict() error {
 			Watched: t.watched(), Duration: time.Since(t.started),
 			Records: t.live.Records, Lost: t.live.Losses(),
 		}
-		for _, o := range t.session.Plan().Missing() {
-			summary.Unseen = append(summary.Unseen, o.Lost)
-		}
+		summary.Unseen = t.session.Plan().Lost()
 		if err := summary.Write(os.Stderr, &t.tally); err != nil {
 			return fmt.Errorf("writing the summary: %w", err)
 		}

@@ -11,7 +11,11 @@ import (
 // since 5.9).
 const iterMapElem = "bpf_map_elem"
 
-const thingHolders = "who holds a device that waits"
+const (
+	thingHolders = "who holds a device that waits"
+	// lostHolders is the same for every family, and told once with all their names.
+	lostHolders = "holders of these kinds are not named"
+)
 
 // holderPoints are the families of objects whose making and freeing is seen. Each
 // way has all programs of a family: an object whose end was missed would be
@@ -23,56 +27,56 @@ var holderPoints = []point{
 		ways:  []Way{{Iter, iterMapElem, []string{refsProgHoldersIter}}},
 	},
 	{
-		thing: "dst entries", lost: unseenFamily("dst entries"),
+		thing: "dst entries", lost: lostHolders,
 		ways: []Way{
 			{Fexit, "dst_alloc, dst_destroy", []string{refsProgDstMadeFexit, refsProgDstGoneFentry}},
 			{Kretprobe, "dst_alloc, dst_destroy", []string{refsProgDstMadeKretprobe, refsProgDstGoneKprobe}},
 		},
 	},
 	{
-		thing: "neighbours", lost: unseenFamily("neighbours"),
+		thing: "neighbours", lost: lostHolders,
 		ways: []Way{
 			{TPBTF, "neigh_create, neigh_destroy", []string{refsProgNeighMadeTpBtf, refsProgNeighGoneFentry}},
 			{RawTP, "neigh_create, neigh_destroy", []string{refsProgNeighMadeRawTp, refsProgNeighGoneKprobe}},
 		},
 	},
 	{
-		thing: "neighbour parameters", lost: unseenFamily("neighbour parameters"),
+		thing: "neighbour parameters", lost: lostHolders,
 		ways: []Way{
 			{Fexit, "neigh_parms_alloc, neigh_parms_release", []string{refsProgParmsMadeFexit, refsProgParmsGoneFentry}},
 			{Kretprobe, "neigh_parms_alloc, neigh_parms_release", []string{refsProgParmsMadeKretprobe, refsProgParmsGoneKprobe}},
 		},
 	},
 	{
-		thing: "IPv4 device states", lost: unseenFamily("in_device"),
+		thing: "IPv4 device states", lost: lostHolders,
 		ways: []Way{
 			{Fexit, "inetdev_init, in_dev_finish_destroy", []string{refsProgInDevMadeFexit, refsProgInDevGoneFentry}},
 			{Kretprobe, "inetdev_init, in_dev_finish_destroy", []string{refsProgInDevMadeKretprobe, refsProgInDevGoneKprobe}},
 		},
 	},
 	{
-		thing: "IPv6 device states", lost: unseenFamily("inet6_dev"),
+		thing: "IPv6 device states", lost: lostHolders,
 		ways: []Way{
 			{Fexit, "ipv6_add_dev, in6_dev_finish_destroy", []string{refsProgInet6DevMadeFexit, refsProgInet6DevGoneFentry}},
 			{Kretprobe, "ipv6_add_dev, in6_dev_finish_destroy", []string{refsProgInet6DevMadeKretprobe, refsProgInet6DevGoneKprobe}},
 		},
 	},
 	{
-		thing: "nexthops", lost: unseenFamily("nexthops"),
+		thing: "nexthops", lost: lostHolders,
 		ways: []Way{
 			{Fentry, "fib_nh_common_init, fib_nh_common_release", []string{refsProgNexthopMadeFentry, refsProgNexthopGoneFentry}},
 			{Kprobe, "fib_nh_common_init, fib_nh_common_release", []string{refsProgNexthopMadeKprobe, refsProgNexthopGoneKprobe}},
 		},
 	},
 	{
-		thing: "packet sockets", lost: unseenFamily("packet sockets"),
+		thing: "packet sockets", lost: lostHolders,
 		ways: []Way{
 			{Fentry, "packet_do_bind, packet_release", []string{refsProgPacketMadeFentry, refsProgPacketGoneFentry}},
 			{Kprobe, "packet_do_bind, packet_release", []string{refsProgPacketMadeKprobe, refsProgPacketGoneKprobe}},
 		},
 	},
 	{
-		thing: "qdiscs", lost: unseenFamily("qdiscs"),
+		thing: "qdiscs", lost: lostHolders,
 		ways: []Way{
 			{Fexit, "qdisc_alloc, __qdisc_destroy", []string{refsProgQdiscMadeFexit, refsProgQdiscGoneFentry}},
 			{Fexit, "qdisc_alloc, qdisc_destroy", []string{refsProgQdiscMadeFexit, refsProgQdiscGoneOldFentry}},
@@ -81,37 +85,33 @@ var holderPoints = []point{
 		},
 	},
 	{
-		thing: "adjacent devices", lost: unseenFamily("adjacent devices"),
+		thing: "adjacent devices", lost: lostHolders,
 		// No kprobe: it is both what went in and what came out that tells.
 		ways: []Way{{Fexit, "__netdev_adjacent_dev_insert, __netdev_adjacent_dev_remove", []string{
 			refsProgAdjacentMadeFexit, refsProgAdjacentGoneFentry,
 		}}},
 	},
 	{
-		thing: "receive queues in sysfs", lost: unseenFamily("receive queues in sysfs"),
+		thing: "receive queues in sysfs", lost: lostHolders,
 		ways: []Way{
 			{Fentry, "net_rx_queue_update_kobjects, rx_queue_release", []string{refsProgRxQueuesFentry, refsProgRxQueueGoneFentry}},
 			{Kprobe, "net_rx_queue_update_kobjects, rx_queue_release", []string{refsProgRxQueuesKprobe, refsProgRxQueueGoneKprobe}},
 		},
 	},
 	{
-		thing: "transmit queues in sysfs", lost: unseenFamily("transmit queues in sysfs"),
+		thing: "transmit queues in sysfs", lost: lostHolders,
 		ways: []Way{
 			{Fentry, "netdev_queue_update_kobjects, netdev_queue_release", []string{refsProgTxQueuesFentry, refsProgTxQueueGoneFentry}},
 			{Kprobe, "netdev_queue_update_kobjects, netdev_queue_release", []string{refsProgTxQueuesKprobe, refsProgTxQueueGoneKprobe}},
 		},
 	},
 	{
-		thing: "link events", lost: unseenFamily("pending link events"),
+		thing: "link events", lost: lostHolders,
 		ways: []Way{
 			{Fentry, "linkwatch_fire_event", []string{refsProgLinkwatchMadeFentry}},
 			{Kprobe, "linkwatch_fire_event", []string{refsProgLinkwatchMadeKprobe}},
 		},
 	},
-}
-
-func unseenFamily(objects string) string {
-	return objects + " that hold a device are not named"
 }
 
 // ScanHolders has the kernel go through the objects that hold devices. Those that

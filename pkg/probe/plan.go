@@ -77,6 +77,27 @@ type Outcome struct {
 // Plan is the attach plan as it was carried out.
 type Plan []Outcome
 
+// Lost says, in sentences, what is not told on this kernel because it cannot be
+// seen.
+func (p Plan) Lost() []string {
+	var out []string
+	unnamed := ""
+	for _, o := range p.Missing() {
+		switch {
+		case o.Lost != lostHolders:
+			out = append(out, o.Lost)
+		case unnamed == "":
+			unnamed = o.Thing
+		default:
+			unnamed += ", " + o.Thing
+		}
+	}
+	if unnamed != "" {
+		out = append(out, lostHolders+": "+unnamed)
+	}
+	return out
+}
+
 // Missing lists what cannot be seen on this kernel.
 func (p Plan) Missing() []Outcome {
 	var out []Outcome
