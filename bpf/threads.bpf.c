@@ -276,7 +276,7 @@ static __always_inline int execed(struct task_struct *task, __u32 old_tid)
 	return 0;
 }
 
-/* One task that lived before tracing started. */
+/* One task that lived before tracing started, or whose clone or move was missed. */
 static __always_inline int seen(struct task_struct *task)
 {
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
@@ -309,7 +309,7 @@ static __always_inline int seen(struct task_struct *task)
 		return 0;
 	read_netns(&here, net);
 	is_home = same_netns(&home->netns, &here);
-	if (is_home)
+	if (is_home || bpf_map_lookup_elem(&away, &tid)) /* of a known one its records tell */
 		return 0;
 
 	struct away a = {

@@ -35,10 +35,10 @@ func TestTargetsThatWentWhileAttaching(t *testing.T) {
 		7: {PID: 7, Comm: "nginx", StartTicks: 999},
 	}
 	still, gone := named.stillThere(func(pid int) (identity.Process, error) {
-		switch {
-		case pid == 8:
+		switch pid {
+		case 8:
 			return identity.Process{}, fmt.Errorf("looking: %w", identity.NotLeaderError{TID: 8, TGID: 3})
-		case pid == 9:
+		case 9:
 			return identity.Process{}, os.ErrPermission
 		}
 		if p, ok := now[pid]; ok {

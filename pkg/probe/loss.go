@@ -33,9 +33,9 @@ var lossCauses = []lossCause{
 	{"text_cut", true},
 }
 
-// causeMissed are hits at which the kernel did not run the program, because one
+// Missed is the cause of hits at which the kernel did not run the program, because one
 // was already running on that CPU. It counts them since 5.12 (9ed9e9ba2337).
-const causeMissed = "missed"
+const Missed = "missed"
 
 // RingFull is the cause of records lost because nobody read them fast enough.
 const RingFull = "ring_full"
@@ -59,7 +59,7 @@ func (s *Session) Losses() ([]record.Loss, error) {
 			}
 		}
 		if n := l.missed(); n > 0 {
-			out = append(out, record.Loss{Time: at, Detector: detector, Cause: causeMissed, Count: n})
+			out = append(out, record.Loss{Time: at, Detector: detector, Cause: Missed, Count: n})
 		}
 	}
 	return out, nil

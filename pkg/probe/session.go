@@ -189,8 +189,8 @@ func (s *Session) ModuleLoaded(ctx context.Context, module string) []Outcome {
 	return nil
 }
 
-// Scan goes through the threads that live already; what it finds comes out of the
-// ring buffer like everything else.
+// Scan goes through the threads that live already. What it finds comes out of the
+// ring buffer like everything else: threads that are away and were not known to be.
 func (s *Session) Scan() error {
 	o := s.objects[DetectorThreads]
 	if o == nil || o.iterators["task"] == nil {

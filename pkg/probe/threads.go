@@ -191,18 +191,28 @@ func (s *Session) AwayThreads() (*record.AwayThreads, error) {
 	return out, nil
 }
 
+// ErrGone is returned for a process that has exited meanwhile.
+var ErrGone = errors.New("the process has exited")
+
 // SetHome corrects where a process belongs: its leader is the one that is away, and
-// the others, noted as away so far, are home.
+// the others, noted as away so far, are home. The error is ErrGone if there is
+// nothing left to correct.
 func (s *Session) SetHome(leader uint32, home record.NetnsID, members []uint32) error {
 	o := s.objects[DetectorThreads]
 	homes, away := o.maps[threadsMapHomes], o.maps[threadsMapAway]
 	var h homeValue
-	if err := homes.Lookup(leader, &h); err != nil {
+	switch err := homes.Lookup(leader, &h); {
+	case errors.Is(err, ebpf.ErrKeyNotExist):
+		return ErrGone
+	case err != nil:
 		return fmt.Errorf("reading the home of process %d: %w", leader, err)
 	}
 	was := h.Netns
 	h.Netns = netnsID{Cookie: home.Cookie, Inum: home.Inode}
-	if err := homes.Put(leader, h); err != nil {
+	switch err := homes.Update(leader, h, ebpf.UpdateExist); {
+	case errors.Is(err, ebpf.ErrKeyNotExist):
+		return ErrGone
+	case err != nil:
 		return fmt.Errorf("correcting the home of process %d: %w", leader, err)
 	}
 	for _, tid := range members {

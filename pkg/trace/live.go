@@ -19,9 +19,11 @@ type Live struct {
 	engine  *Engine
 	decoder record.Decoder
 
-	seen      map[uint32][]record.ThreadSeen // while starting: held back, by process
+	seen      map[uint32][]record.ThreadSeen // while scanning: held back, by process
 	lost      map[lossKey]uint64
 	reconcile bool // records were lost since the kernel's own lists were last read
+	missed    bool // programs were not run since the threads were last gone through
+	scanned   time.Time
 	holders   holders
 
 	// Records counts what came out of the ring buffer.
@@ -37,6 +39,10 @@ type lossKey struct{ detector, cause string }
 // lossEvery is how often losses are looked at while records come; a verdict's
 // evidence is no older than that.
 const lossEvery = 200 * time.Millisecond
+
+// scanEvery is the least time between two scans of all threads: a busy host may miss
+// a hit now and then all the time.
+const scanEvery = 5 * time.Second
 
 // NewLive connects a session to an engine.
 func NewLive(session *probe.Session, namer *Namer, engine *Engine, setup *record.Setup) *Live {
@@ -68,6 +74,11 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 		if time.Since(looked) >= lossEvery {
 			looked = time.Now()
 			if err := l.lookAtLosses(); err != nil {
+				return err
+			}
+		}
+		if l.missed && time.Since(l.scanned) >= scanEvery {
+			if err := l.scanAgain(ctx); err != nil {
 				return err
 			}
 		}
@@ -144,8 +155,10 @@ func (l *Live) step(ctx context.Context, deadline time.Time) error {
 	if r, ok := rec.(*record.Holder); ok {
 		r.Stacks.Kernel = append(r.Stacks.Kernel, l.session.HolderStack(r.StackID)...)
 	}
-	if r, ok := rec.(*record.ThreadSeen); ok && l.seen != nil {
-		l.seen[r.Thread.TGID] = append(l.seen[r.Thread.TGID], *r)
+	if r, ok := rec.(*record.ThreadSeen); ok {
+		if l.seen != nil { // nil: a scan was interrupted
+			l.seen[r.Thread.TGID] = append(l.seen[r.Thread.TGID], *r)
+		}
 		return nil
 	}
 	l.feed(rec)
@@ -181,6 +194,7 @@ func (l *Live) lookAtLosses() error {
 		l.lost[key] = loss.Count
 		l.engine.Feed(loss)
 		l.reconcile = l.reconcile || loss.Cause == probe.RingFull
+		l.missed = l.missed || loss.Cause == probe.Missed && loss.Detector == probe.DetectorThreads
 	}
 	if !l.reconcile {
 		return nil

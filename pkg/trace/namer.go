@@ -75,6 +75,7 @@ func (n *Namer) awayThreads(r *record.AwayThreads) []record.Record {
 	comms := make(map[uint32]string)
 	for i := range r.Threads {
 		t := &r.Threads[i]
+		out = append(out, n.netns(t.Home, int(t.TGID))...)
 		out = append(out, n.netns(t.Netns, int(t.TID))...)
 		comm, asked := comms[t.TGID]
 		if !asked {

@@ -5,8 +5,11 @@ package trace
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
+	"time"
 
+	"github.com/netns-trace/netns-trace/pkg/probe"
 	"github.com/netns-trace/netns-trace/pkg/record"
 )
 
@@ -14,47 +17,78 @@ import (
 // leader is, and that is wrong if it is the leader that is away: so the threads
 // that were seen away are first looked at together.
 func (l *Live) Start(ctx context.Context) error {
-	l.seen = make(map[uint32][]record.ThreadSeen)
-	if err := l.session.Scan(); err != nil {
+	seen, err := l.scan(ctx)
+	if err != nil {
 		return err
 	}
-	if err := l.Drain(ctx); err != nil {
-		return err
-	}
-	seen := l.seen
-	l.seen = nil
-	for _, threads := range sortedByPID(seen) {
-		if err := l.startProcess(threads); err != nil {
-			return err
+	for _, threads := range seen {
+		if leaderMoved(threads) {
+			if threads, err = l.moveHome(threads); err != nil {
+				return err
+			}
+		}
+		for i := range threads {
+			l.feed(&threads[i])
 		}
 	}
 	return nil
 }
 
-// startProcess feeds the threads of one process that were seen away.
-func (l *Live) startProcess(threads []record.ThreadSeen) error {
-	if leaderMoved(threads) {
-		first := threads[0]
-		var members []uint32
-		for _, t := range threads {
-			members = append(members, t.Thread.TID)
-		}
-		if err := l.session.SetHome(first.Thread.TGID, first.Netns, members); err != nil {
-			return err
-		}
-		leader := record.Thread{TGID: first.Thread.TGID, TID: first.Thread.TGID}
-		if p, err := l.namer.identity.Process(int(leader.TGID)); err == nil {
-			leader.Comm = p.Comm
-			leader.Start = p.StartTicks * tick
-		}
-		threads = []record.ThreadSeen{{
-			Time: first.Time, Thread: leader, Home: first.Netns, Netns: first.Home, Threads: first.Threads,
-		}}
+// scanAgain goes through the threads once more, because the kernel did not run the
+// programs for some hits: who was cloned or moved unseen is then in its list.
+func (l *Live) scanAgain(ctx context.Context) error {
+	seen, err := l.scan(ctx)
+	if err != nil {
+		return err
 	}
-	for i := range threads {
-		l.feed(&threads[i])
+	for _, threads := range seen {
+		if leaderMoved(threads) {
+			if _, err := l.moveHome(threads); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
+	l.reconcile = true
+	return l.lookAtLosses()
+}
+
+// scan returns the threads that are away and were not known to be, by process.
+func (l *Live) scan(ctx context.Context) ([][]record.ThreadSeen, error) {
+	l.missed, l.scanned = false, time.Now()
+	l.seen = make(map[uint32][]record.ThreadSeen)
+	defer func() { l.seen = nil }()
+	if err := l.session.Scan(); err != nil {
+		return nil, err
+	}
+	if err := l.Drain(ctx); err != nil {
+		return nil, err
+	}
+	return sortedByPID(l.seen), nil
+}
+
+// moveHome corrects the home of a process whose leader is the one that is away, and
+// returns what is then away: nothing if the process has exited meanwhile.
+func (l *Live) moveHome(threads []record.ThreadSeen) ([]record.ThreadSeen, error) {
+	first := threads[0]
+	var members []uint32
+	for _, t := range threads {
+		members = append(members, t.Thread.TID)
+	}
+	err := l.session.SetHome(first.Thread.TGID, first.Netns, members)
+	if errors.Is(err, probe.ErrGone) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	leader := record.Thread{TGID: first.Thread.TGID, TID: first.Thread.TGID}
+	if p, err := l.namer.identity.Process(int(leader.TGID)); err == nil {
+		leader.Comm = p.Comm
+		leader.Start = p.StartTicks * tick
+	}
+	return []record.ThreadSeen{{
+		Time: first.Time, Thread: leader, Home: first.Netns, Netns: first.Home, Threads: first.Threads,
+	}}, nil
 }
 
 // tick is ns in a clock tick of /proc.
