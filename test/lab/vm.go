@@ -84,12 +84,24 @@ type VM struct {
 
 // Boot starts a virtual machine and waits until it takes commands. The machine is
 // killed when ctx ends, when Close is called, and when this process dies. A guest
-// that dies or hangs gives a [*GuestError].
+// that dies or hangs gives a [*GuestError]; one that does so before it takes commands
+// is started once more.
 func Boot(ctx context.Context, config Config) (*VM, error) {
 	config = config.withDefaults()
 	if err := checkQEMU(); err != nil {
 		return nil, err
 	}
+	vm, err := bootOnce(ctx, config)
+	// Emulated processors that patch code under each other's feet sometimes oops with
+	// "int3" while the kernel starts. Nothing of ours runs by then.
+	if guest, ok := errors.AsType[*GuestError](err); ok && ctx.Err() == nil {
+		config.Cache.progressf("kernel %s: died while starting, trying once more: %s", config.Kernel, guest.Reason)
+		vm, err = bootOnce(ctx, config)
+	}
+	return vm, err
+}
+
+func bootOnce(ctx context.Context, config Config) (*VM, error) {
 	dir, err := os.MkdirTemp("", "netns-trace-lab-*")
 	if err != nil {
 		return nil, fmt.Errorf("booting kernel %s: %w", config.Kernel, err)
