@@ -63,6 +63,7 @@ func live(ctx context.Context, o *liveOptions) error {
 			PIDs: targets.pids(), Comms: o.comms, Follow: o.follow,
 			HomeInode: home, Away: o.away,
 		},
+		Refs: probe.RefsOptions{Objects: uint32(o.objects)},
 	})
 	if err != nil {
 		if ctx.Err() != nil {

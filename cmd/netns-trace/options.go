@@ -37,6 +37,7 @@ type liveOptions struct {
 
 	avoid     []string
 	ringBytes int
+	objects   int
 }
 
 func (o *liveOptions) addFlags(f *pflag.FlagSet) {
@@ -57,6 +58,7 @@ func (o *liveOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.readyFile, "ready-file", "", "create this `FILE` once everything is attached")
 	f.StringSliceVar(&o.avoid, "avoid", nil, "ways of attaching not to use, such as fentry: "+kindNames())
 	f.IntVar(&o.ringBytes, "buffer", 1<<20, "`BYTES` of the buffer between kernel and user space, a power of two")
+	f.IntVar(&o.objects, "objects", 1<<16, "keep track of up to `N` objects that hold devices; each takes about 150 bytes of kernel memory")
 }
 
 func kindNames() string {
@@ -107,6 +109,8 @@ func (o *liveOptions) check() error {
 		return usagef("--duration cannot be negative, got %s", o.duration)
 	case o.ringBytes < os.Getpagesize() || o.ringBytes > 1<<30 || o.ringBytes&(o.ringBytes-1) != 0:
 		return usagef("--buffer must be a power of two from %d to %d, got %d", os.Getpagesize(), 1<<30, o.ringBytes)
+	case o.objects < 1 || o.objects > 1<<24:
+		return usagef("--objects must be from 1 to %d, got %d", 1<<24, o.objects)
 	case !slices.Contains([]string{"auto", "always", "never"}, o.color):
 		return usagef("--color is auto, always or never, not %q", o.color)
 	}
