@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/netns-trace/netns-trace/pkg/csum"
+	"github.com/netns-trace/netns-trace/pkg/dst"
 	"github.com/netns-trace/netns-trace/pkg/finding"
 	"github.com/netns-trace/netns-trace/pkg/identity"
 	"github.com/netns-trace/netns-trace/pkg/probe"
@@ -107,10 +108,12 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 			detectors = append(detectors, refs.New(known))
 		case probe.DetectorCsum:
 			detectors = append(detectors, csum.New(known))
+		case probe.DetectorDst:
+			detectors = append(detectors, dst.New(known))
 		}
 	}
 	namer := trace.NewNamer(names, sys.kernel.Symbols, userstack.New(userstack.Options{}), t.options.rawAddrs)
-	setup := &record.Setup{Time: record.Time(probe.Now()), SeesFree: true}
+	setup := &record.Setup{Time: record.Time(probe.Now()), SeesFree: true, DstExact: t.session.DstExact()}
 	for _, o := range t.session.Plan().Missing() {
 		setup.SeesFree = setup.SeesFree && o.Detector != probe.DetectorRefs
 	}

@@ -67,6 +67,10 @@ func (k *Knowledge) References(refcount int32) (n int64, ok bool) {
 // SeesFree reports whether the freeing of a device is seen on this kernel.
 func (k *Knowledge) SeesFree() bool { return k.setup.SeesFree }
 
+// DstExact reports whether a ledger of dst entries can be trusted, or is known when
+// not to be.
+func (k *Knowledge) DstExact() bool { return k.setup.DstExact }
+
 // Netns words a namespace.
 func (k *Knowledge) Netns(id record.NetnsID) *Netns {
 	n := k.Names.Netns(id)

@@ -28,6 +28,10 @@ var lossCauses = []lossCause{
 	{"stack_cut", true},
 	{"rewrites_full", false},
 	{"read", true},
+	{"entries_full", false},
+	{"ledgers_full", false},
+	{"crossings_full", false},
+	{"failures_full", false},
 }
 
 // causeMissed are hits at which the kernel did not run the program, because one

@@ -87,7 +87,7 @@ func (o *object) attach(p point, ask asker) Outcome {
 	for _, way := range p.ways {
 		addr, err := ask.can(p, way)
 		if err == nil {
-			err = o.take(way, addr, &o.loader)
+			err = o.take(way, addr, &o.loader, o.loader.maps[p.over])
 		}
 		if err == nil {
 			out.Way = &way
@@ -114,14 +114,14 @@ func (o *object) moduleLoaded(module string, ask asker) []Outcome {
 }
 
 // take loads and attaches the programs of one way: all or none.
-func (o *object) take(way Way, addr uint64, l *loader) error {
+func (o *object) take(way Way, addr uint64, l *loader, over *ebpf.Map) error {
 	var taken []io.Closer
 	for _, name := range way.programs {
 		prog, err := l.program(name)
 		if err == nil {
 			o.programs[name] = prog
 			var c io.Closer
-			if c, err = attachProgram(prog, l.spec.Programs[name], way, addr); err == nil {
+			if c, err = attachProgram(prog, l.spec.Programs[name], way, addr, over); err == nil {
 				taken = append(taken, c)
 				continue
 			}
@@ -137,7 +137,7 @@ func (o *object) take(way Way, addr uint64, l *loader) error {
 	return nil
 }
 
-func attachProgram(prog *ebpf.Program, spec *ebpf.ProgramSpec, way Way, addr uint64) (io.Closer, error) {
+func attachProgram(prog *ebpf.Program, spec *ebpf.ProgramSpec, way Way, addr uint64, over *ebpf.Map) (io.Closer, error) {
 	section, _, _ := strings.Cut(spec.SectionName, "/")
 	switch Kind(section) {
 	case Fentry, Fexit, TPBTF:
@@ -145,7 +145,7 @@ func attachProgram(prog *ebpf.Program, spec *ebpf.ProgramSpec, way Way, addr uin
 	case RawTP:
 		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: way.Target, Program: prog})
 	case Iter:
-		return link.AttachIter(link.IterOptions{Program: prog})
+		return link.AttachIter(link.IterOptions{Program: prog, Map: over})
 	case Kprobe:
 		return attachKprobe(prog, addr, false)
 	case Kretprobe:

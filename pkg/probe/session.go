@@ -25,10 +25,11 @@ const (
 	DetectorRefs    = "refs"
 	DetectorThreads = "threads"
 	DetectorCsum    = "csum"
+	DetectorDst     = "dst"
 )
 
 // Detectors lists them, in the order in which they are attached.
-func Detectors() []string { return []string{DetectorThreads, DetectorRefs, DetectorCsum} }
+func Detectors() []string { return []string{DetectorThreads, DetectorRefs, DetectorCsum, DetectorDst} }
 
 // Kernel is what has to be known of the running kernel.
 type Kernel struct {
@@ -114,6 +115,11 @@ func setOf(detector string, k Kernel, o Options) (*set, error) {
 			detector: detector, spec: loadCsum, points: csumPoints,
 			configure: func(*ebpf.CollectionSpec) error { return nil },
 		}, nil
+	case DetectorDst:
+		return &set{
+			detector: detector, spec: loadDst, points: dstPoints,
+			configure: func(spec *ebpf.CollectionSpec) error { return configureDst(spec, k) },
+		}, nil
 	}
 	return nil, fmt.Errorf("no programs for a detector %q", detector)
 }
@@ -162,11 +168,13 @@ func (s *Session) ModuleLoaded(ctx context.Context, module string) []Outcome {
 // Scan goes through the threads that live already; what it finds comes out of the
 // ring buffer like everything else.
 func (s *Session) Scan() error {
-	for _, o := range s.objects {
-		for _, it := range o.iterators {
-			if err := runIterator(it); err != nil {
-				return fmt.Errorf("looking at the threads that live already: %w", err)
-			}
+	o := s.objects[DetectorThreads]
+	if o == nil {
+		return nil
+	}
+	for _, it := range o.iterators {
+		if err := runIterator(it); err != nil {
+			return fmt.Errorf("looking at the threads that live already: %w", err)
 		}
 	}
 	return nil

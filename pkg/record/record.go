@@ -254,6 +254,8 @@ type Setup struct {
 	RefcountBaseKnown bool
 	// SeesFree: the end of a device is seen, so that silence is not taken for it.
 	SeesFree bool
+	// DstExact: hits that a ledger of dst entries missed are known of.
+	DstExact bool
 }
 
 // Destination decodes the address given to connect(2): an IP address and port, or
