@@ -240,7 +240,8 @@ static __always_inline bool may_record(__u64 count)
 		failure_window = second;
 		failure_records = 0;
 	}
-	return count == 1 || __sync_fetch_and_add(&failure_records, 1) < FAILURES_A_SECOND;
+	__sync_fetch_and_add(&failure_records, 1);
+	return count == 1 || failure_records <= FAILURES_A_SECOND;
 }
 
 static __noinline struct dst_failure *failure_of(__u64 ops, __u64 dev)
@@ -279,7 +280,9 @@ static __always_inline int failed(void *ctx, __u64 ops, __u64 dev, __u64 flags)
 
 	if (!f)
 		return 0;
-	count = __sync_fetch_and_add(&f->count, 1) + 1;
+	/* Two at once may read the same: 5.10 has no atomic addition that tells the sum. */
+	__sync_fetch_and_add(&f->count, 1);
+	count = f->count;
 	if (!may_record(count))
 		return 0;
 	f->counted = read_entries(o, &f->entries);

@@ -18,7 +18,8 @@ type failureKey struct {
 
 type failure struct {
 	pace
-	last record.DstFailure
+	last   record.DstFailure
+	waited bool
 }
 
 func (d *Detector) failed(r *record.DstFailure, emit func(*finding.Finding)) {
@@ -27,6 +28,11 @@ func (d *Detector) failed(r *record.DstFailure, emit func(*finding.Finding)) {
 	if f == nil {
 		f = &failure{pace: pace{id: finding.NewID(finding.Dst, KindFailure, k, r.When())}}
 		d.failures[k] = f
+	}
+	if f.told == 0 && r.Thread.Start == 0 && !r.Final && !f.waited {
+		// The count is there before the record that tells more of it.
+		f.waited = true
+		return
 	}
 	if state, due := f.due(r.When(), r.Count, r.Final); due {
 		f.take(r)

@@ -47,7 +47,9 @@ func configureDst(spec *ebpf.CollectionSpec, k Kernel) error {
 		if found := symbols.LookupData("__per_cpu_offset"); len(found) == 1 {
 			perCPU = found[0].Addr
 		}
-		if found := symbols.LookupData("ipv4_dst_ops"); len(found) == 1 {
+		// 7.3 has it where it counts as text.
+		found := append(symbols.LookupData("ipv4_dst_ops"), symbols.Lookup("ipv4_dst_ops")...)
+		if len(found) == 1 {
 			ipv4 = found[0].Addr
 		}
 	}

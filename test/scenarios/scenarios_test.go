@@ -151,11 +151,13 @@ func (m *machine) boot(t *testing.T) error {
 	for guest, host := range m.tools {
 		config.Files[guest] = host
 	}
-	refleak, err := lab.BuildModule(ctx, m.cache, kernel, "../faults/refleak")
-	if err != nil {
-		return err
+	for _, name := range []string{"refleak", "dstfail", "dstcross"} {
+		if file := "/faults/" + name + ".ko"; m.needs(file) {
+			if config.Files[file], err = lab.BuildModule(ctx, m.cache, kernel, "../faults/"+name); err != nil {
+				return err
+			}
+		}
 	}
-	config.Files["/faults/refleak.ko"] = refleak
 	if m.needs("/faults/veth.ko") {
 		veth, err := lab.BuildVethWithOldBug(ctx, m.cache, kernel)
 		if err != nil {
