@@ -12,8 +12,8 @@
  */
 #include "dst_counter.h"
 
-#define MAX_ENTRIES 131072
-#define MAX_LEDGERS 16384
+#define MAX_ENTRIES 131072 /* user space makes it less where there are few CPUs */
+#define MAX_LEDGERS 8192
 #define MAX_CROSSINGS 2048
 #define MAX_FAILURES 2048
 #define MAX_CALLS 1024

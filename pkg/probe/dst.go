@@ -41,6 +41,10 @@ var dstPoints = []point{
 	},
 }
 
+// dstEntriesPerCPU is how many live dst entries there is room for on each CPU, up to
+// what the map has at most: the room is taken whether it is needed or not.
+const dstEntriesPerCPU = 16384
+
 func configureDst(spec *ebpf.CollectionSpec, k Kernel) error {
 	var perCPU, ipv4 uint64
 	if symbols := k.Symbols(); symbols != nil {
@@ -56,6 +60,10 @@ func configureDst(spec *ebpf.CollectionSpec, k Kernel) error {
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
 		cpus, perCPU = 0, 0 // the counters are then said to be unknown
+	} else {
+		// IPv6 has an entry of a route for each CPU that used it.
+		all := spec.Maps[dstMapEntries]
+		all.MaxEntries = min(all.MaxEntries, uint32(cpus)*dstEntriesPerCPU)
 	}
 	params, known, err := k.Types.FuncParams("dst_alloc")
 	if err != nil {
