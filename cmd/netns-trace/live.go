@@ -125,6 +125,11 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 			t.say.printf("note: %v: references cannot be counted, stacks have no names\n", err)
 		}
 	}
+	if slices.Contains(t.options.only, probe.DetectorDst) {
+		if err := sys.symbolsErr(); err != nil {
+			t.say.printf("note: %v: counters of dst entries cannot be read\n", err)
+		}
+	}
 	t.live = trace.NewLive(t.session, namer, trace.NewEngine(known, t.found, detectors...), setup)
 }
 
