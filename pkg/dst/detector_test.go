@@ -47,12 +47,15 @@ func rest(from float64, n int, number uint32, entries int64, charged, credited u
 func strangers(n uint64) func(*record.DstCounter) {
 	return func(r *record.DstCounter) { r.Strangers = n }
 }
+
 func counterAt(addr uint64) func(*record.DstCounter) {
 	return func(r *record.DstCounter) { r.Counter = addr }
 }
+
 func threshold(n uint32) func(*record.DstCounter) {
 	return func(r *record.DstCounter) { r.Threshold = n }
 }
+
 func missed(n uint64) func(*record.DstCounter) { return func(r *record.DstCounter) { r.Missed = n } }
 func noGC(r *record.DstCounter)                { r.HasGC = false }
 func gone(r *record.DstCounter)                { r.Gone = true }
