@@ -15,6 +15,10 @@ func (t *Types) FuncParams(name string) (n int, ok bool, err error) {
 	if err != nil {
 		return 0, false, fmt.Errorf("loading kernel BTF: %w", err)
 	}
+	return funcParams(spec, name)
+}
+
+func funcParams(spec *btf.Spec, name string) (n int, ok bool, err error) {
 	types, err := named(spec, name)
 	if err != nil {
 		return 0, false, err
@@ -39,6 +43,10 @@ func (t *Types) CallbackReturns(structName, field string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("loading kernel BTF: %w", err)
 	}
+	return callbackReturns(spec, structName, field)
+}
+
+func callbackReturns(spec *btf.Spec, structName, field string) (bool, error) {
 	types, err := named(spec, structName)
 	if err != nil {
 		return false, err
