@@ -189,11 +189,11 @@ static __always_inline int destroyed(struct dst_entry *dst)
 	struct ledger *l;
 
 	if (e) {
-		bool both = !(flags & e->flags & DST_NOCOUNT);
+		bool counted = !(flags & e->flags & DST_NOCOUNT);
 
-		if (both && e->ops != ops)
+		if (counted && e->ops != ops)
 			crossed(e, ops, flags, DST_OTHER_OPS);
-		else if (both && e->owner.net && birth_of(e->owner.net) != e->owner.birth)
+		else if (counted && e->owner.net && birth_of(e->owner.net) != e->owner.birth)
 			crossed(e, ops, flags, DST_NETNS_GONE);
 		else if ((flags ^ e->flags) & DST_NOCOUNT)
 			crossed(e, ops, flags, DST_FLAGS_CHANGED);

@@ -67,8 +67,10 @@ func (d *Detector) looked(r *record.DstCounter, emit func(*finding.Finding)) {
 		return
 	}
 	d.compareMemory(a, emit)
-	d.compareLedger(a, emit)
 	d.compareThreshold(a, emit)
+	if r.Ops.Kind != record.DstOpsOther { // of a module, whose memory may be another's when it has gone
+		d.compareLedger(a, emit)
+	}
 }
 
 // see takes in a look.

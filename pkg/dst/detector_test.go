@@ -58,6 +58,7 @@ func threshold(n uint32) func(*record.DstCounter) {
 
 func missed(n uint64) func(*record.DstCounter) { return func(r *record.DstCounter) { r.Missed = n } }
 func noGC(r *record.DstCounter)                { r.HasGC = false }
+func foreign(r *record.DstCounter)             { r.Ops.Kind = record.DstOpsOther }
 func gone(r *record.DstCounter)                { r.Gone = true }
 func unread(r *record.DstCounter)              { r.Unread, r.Entries = true, 7 }
 func reborn(r *record.DstCounter)              { r.Birth = 77 }
@@ -189,6 +190,11 @@ func TestDetector(t *testing.T) {
 		{
 			"the counter cannot be read",
 			rest(0, 9, 1, 4, 0, 0, unread),
+			nil,
+		},
+		{
+			"a dst_ops of a module, which may have been unloaded",
+			together(rest(0, 5, 1, 0, 0, 0, foreign), rest(5, 5, 1, 3, 0, 0, foreign)),
 			nil,
 		},
 		{
