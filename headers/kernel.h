@@ -52,6 +52,9 @@ enum {
 #define AF_INET 2
 #define AF_INET6 10
 
+/* dst_entry.flags: the entry is left out of its dst_ops' counter; unchanged since 3.0 */
+#define DST_NOCOUNT 0x0008
+
 /* skb->ip_summed; include/linux/skbuff.h explains them at length. */
 #define CHECKSUM_NONE 0
 #define CHECKSUM_UNNECESSARY 1
@@ -97,9 +100,43 @@ struct ns_common {
 	unsigned int inum;
 };
 
+struct net_device;
+
+struct percpu_counter {
+	__s64 count;
+	__s32 *counters; /* per-CPU pointer; NULL once it is destroyed */
+};
+
+struct dst_ops {
+	unsigned short family;
+	unsigned int gc_thresh;
+	void *gc; /* a function; NULL where nothing is collected */
+	struct percpu_counter pcpuc_entries;
+};
+
+struct dst_entry {
+	struct net_device *dev;
+	struct dst_ops *ops;
+	unsigned short flags;
+	atomic_t __refcnt; /* until 6.3 */
+};
+
+struct netns_ipv6 {
+	struct dst_ops ip6_dst_ops;
+};
+
+struct netns_xfrm {
+	struct dst_ops xfrm4_dst_ops;
+	struct dst_ops xfrm6_dst_ops;
+};
+
 struct net {
 	struct ns_common ns;
 	__u64 net_cookie; /* since 5.12 (3d368ab87cf6) given at birth */
+	__u32 hash_mix;   /* random, given at birth */
+	struct net_device *loopback_dev;
+	struct netns_ipv6 ipv6;
+	struct netns_xfrm xfrm;
 };
 
 /* before 5.12: an atomic64_t, and 0 until a socket asked for it */
@@ -128,6 +165,7 @@ struct task_struct {
 };
 
 struct bpf_iter_meta {
+	struct seq_file *seq;
 	__u64 session_id;
 	__u64 seq_num;
 };
@@ -135,6 +173,13 @@ struct bpf_iter_meta {
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
+};
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	void *map;
+	void *key;
+	void *value;
 };
 
 typedef struct {
@@ -183,16 +228,6 @@ struct netdev_notifier_info {
 };
 
 /* What holds net_devices: see enum holder_family in record.h. */
-
-struct dst_ops {
-	unsigned short family;
-};
-
-struct dst_entry {
-	struct net_device *dev;
-	struct dst_ops *ops;
-	atomic_t __refcnt; /* until 6.3 */
-};
 
 typedef struct {
 	atomic_t refcnt;
@@ -270,15 +305,6 @@ struct Qdisc {
 	__u32 handle;
 	struct netdev_queue *dev_queue;
 	refcount_t refcnt;
-};
-
-struct bpf_map;
-
-struct bpf_iter__bpf_map_elem {
-	struct bpf_iter_meta *meta;
-	struct bpf_map *map;
-	void *key;
-	void *value;
 };
 
 struct sk_buff {

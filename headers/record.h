@@ -24,6 +24,8 @@ enum record_type {
 	RECORD_CONSOLE_WAIT = 11, /* the kernel's own message about such a device */
 	RECORD_MODULE_LOAD = 12,  /* a kernel module is about to become live */
 	RECORD_CSUM_REWRITE = 13, /* a veth turned CHECKSUM_NONE into CHECKSUM_UNNECESSARY */
+	RECORD_DST_FAILURE = 15,  /* dst_alloc() returned NULL */
+	RECORD_DST_CROSSING = 16, /* a dst entry was released from another account than it was charged to */
 	RECORD_HOLDER = 18,       /* an object that points at a net_device in unregistration */
 };
 
@@ -198,6 +200,61 @@ struct csum_rewrite_record {
 	char peer_name[IFNAMSIZ];
 };
 
+/* Whose dst_ops: those of one namespace, or those that all namespaces share. */
+enum dst_ops_kind {
+	DST_OPS_OTHER, /* none of the following */
+	DST_OPS_IPV4,  /* ipv4_dst_ops, of all namespaces */
+	DST_OPS_IPV6,  /* net->ipv6.ip6_dst_ops */
+	DST_OPS_XFRM4, /* net->xfrm.xfrm4_dst_ops */
+	DST_OPS_XFRM6, /* net->xfrm.xfrm6_dst_ops */
+};
+
+enum dst_crossing_cause {
+	DST_OTHER_OPS = 1, /* dst->ops is not what it was */
+	DST_NETNS_GONE,    /* the memory of dst->ops is no longer that namespace's */
+	DST_FLAGS_CHANGED, /* DST_NOCOUNT came or went */
+};
+
+struct dst_failure {
+	__u64 ops; /* address of the dst_ops */
+	struct netns_id netns; /* of the dst_ops; where all share them, of the device */
+	__u64 count; /* failures of these since tracing started */
+	__s64 entries; /* of the dst_ops' counter */
+	__u32 gc_thresh; /* 0: there is no collector */
+	__u32 gc_refused; /* 1: a collector that may refuse was asked, as entries were over gc_thresh */
+	__u32 kind; /* enum dst_ops_kind */
+	__u32 family;
+	__s32 ifindex; /* 0: no device was given */
+	__u32 counted; /* 1: entries could be read */
+	char name[IFNAMSIZ];
+};
+
+struct dst_failure_record {
+	struct record_header header;
+	struct dst_failure failure;
+	struct thread_id thread; /* on whose time it happened */
+	struct stacks stacks;
+};
+
+struct dst_crossing {
+	__u64 from_ops;
+	__u64 to_ops;
+	struct netns_id from; /* 0: shared by all namespaces, or gone */
+	struct netns_id to;
+	__u64 count; /* since tracing started */
+	__u32 cause; /* enum dst_crossing_cause */
+	__u32 from_kind; /* enum dst_ops_kind */
+	__u32 to_kind;
+	__u32 from_family;
+	__u32 to_family;
+	__u32 nocount; /* 1: the entry was DST_NOCOUNT when released */
+};
+
+struct dst_crossing_record {
+	struct record_header header;
+	struct dst_crossing crossing;
+};
+
 /* What could not be recorded, and why: indexes of the map `losses`. */
 enum loss {
 	LOSS_RING_FULL,    /* no room in the ring buffer */
@@ -213,6 +270,10 @@ enum loss {
 	LOSS_HOLDERS_FULL, /* more objects that hold devices than the map has room for */
 	LOSS_STACK_SKIPPED, /* no stack was taken: too many objects in a second */
 	LOSS_TEXT_CUT,     /* a kernel message was longer than its record's text */
+	LOSS_ENTRIES_FULL, /* more dst entries than the map holds: where they are released is not seen */
+	LOSS_LEDGERS_FULL, /* more dst_ops than the map holds */
+	LOSS_CROSSINGS_FULL, /* more pairs of dst_ops with crossings than the map holds */
+	LOSS_FAILURES_FULL,  /* more dst_ops with failures, or calls in flight, than the map holds */
 	LOSS_CAUSES,
 };
 

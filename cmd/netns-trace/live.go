@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/netns-trace/netns-trace/pkg/csum"
+	"github.com/netns-trace/netns-trace/pkg/dst"
 	"github.com/netns-trace/netns-trace/pkg/finding"
 	"github.com/netns-trace/netns-trace/pkg/identity"
 	"github.com/netns-trace/netns-trace/pkg/probe"
@@ -109,12 +110,15 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 			detectors = append(detectors, refs.New(known))
 		case probe.DetectorCsum:
 			detectors = append(detectors, csum.New(known))
+		case probe.DetectorDst:
+			detectors = append(detectors, dst.New(known))
 		}
 	}
 	namer := trace.NewNamer(names, sys.kernel.Symbols, userstack.New(userstack.Options{}), t.options.rawAddrs)
 	plan := t.session.Plan()
 	setup := &record.Setup{
 		Time: record.Time(probe.Now()), SeesFree: plan.SeesFree(), ScansHolders: plan.ScansHolders(),
+		DstExact: t.session.DstExact(),
 	}
 	if slices.Contains(t.options.only, probe.DetectorRefs) {
 		if base := sys.refcountBase(); base.Err == nil {

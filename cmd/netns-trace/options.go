@@ -137,12 +137,7 @@ func (o *liveOptions) checkOnly() error {
 		return nil
 	}
 	for _, class := range o.only {
-		switch {
-		case slices.Contains(probe.Detectors(), class):
-		case class == "dst":
-			return usagef("--only: this version does not look for %s yet; it has %s",
-				class, strings.Join(probe.Detectors(), ", "))
-		default:
+		if !slices.Contains(probe.Detectors(), class) {
 			return usagef("--only: no bug class is called %q; there are %s",
 				class, strings.Join(probe.Detectors(), ", "))
 		}

@@ -50,6 +50,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"--buffer 1024", "a power of two from 4096"},
 		{"--buffer 2147483648", "a power of two"},
 		{"--color blue", `not "blue"`},
+		{"--objects 0", "--objects must be from 1"},
 		{"--avoid fentri", `no way of attaching is called "fentri"`},
 		{"--nonsense", "--nonsense"},
 		{"--pid x", "--pid"},
@@ -65,7 +66,7 @@ func TestMistakesAreNamed(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	all := []string{"threads", "refs", "csum"}
+	all := []string{"threads", "refs", "csum", "dst"}
 	for _, test := range []struct {
 		line     string
 		pids     []int

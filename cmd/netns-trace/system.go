@@ -70,6 +70,9 @@ func (s system) hidden(detectors []string) string {
 	if slices.Contains(detectors, probe.DetectorRefs) {
 		costs = append(costs, "references cannot be counted")
 	}
+	if slices.Contains(detectors, probe.DetectorDst) {
+		costs = append(costs, "counters of dst entries cannot be read")
+	}
 	if s.access != kernel.SymbolsHidden || len(costs) == 0 {
 		return ""
 	}

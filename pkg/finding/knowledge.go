@@ -71,6 +71,10 @@ func (k *Knowledge) SeesFree() bool { return k.setup.SeesFree }
 // device that waits.
 func (k *Knowledge) ScansHolders() bool { return k.setup.ScansHolders }
 
+// DstExact reports whether a ledger of dst entries can be trusted, or is known when
+// not to be.
+func (k *Knowledge) DstExact() bool { return k.setup.DstExact }
+
 // Netns words a namespace.
 func (k *Knowledge) Netns(id record.NetnsID) *Netns {
 	n := k.Names.Netns(id)

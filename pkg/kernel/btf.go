@@ -81,35 +81,6 @@ func (t *Types) HasField(structName, field string) (bool, error) {
 	return hasField(spec, structName, field)
 }
 
-// NumParams returns how many parameters a function of the kernel image has. It is
-// an error when the BTF has no such function, or several that differ.
-func (t *Types) NumParams(function string) (int, error) {
-	spec, err := t.cache.Kernel()
-	if err != nil {
-		return 0, fmt.Errorf("loading kernel BTF: %w", err)
-	}
-	types, err := named(spec, function)
-	if err != nil {
-		return 0, err
-	}
-	n := -1
-	for _, found := range types {
-		f, ok := found.(*btf.Func)
-		if !ok {
-			continue
-		}
-		proto, ok := f.Type.(*btf.FuncProto)
-		if !ok || n >= 0 && n != len(proto.Params) {
-			return 0, fmt.Errorf("the kernel's BTF is not clear about the parameters of %s", function)
-		}
-		n = len(proto.Params)
-	}
-	if n < 0 {
-		return 0, fmt.Errorf("the kernel's BTF has no function %s", function)
-	}
-	return n, nil
-}
-
 func hasFunc(spec *btf.Spec, name string) (bool, error) {
 	types, err := named(spec, name)
 	return slices.ContainsFunc(types, func(t btf.Type) bool {

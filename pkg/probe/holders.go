@@ -25,6 +25,7 @@ var holderPoints = []point{
 		thing: thingHolders,
 		lost:  "devices that wait are reported without who holds them",
 		ways:  []Way{{Iter, iterMapElem, []string{refsProgHoldersIter}}},
+		over:  refsMapHolders,
 	},
 	{
 		thing: "dst entries", lost: lostHolders,

@@ -159,6 +159,40 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 				Packets: 5, Ifindex: 6, PeerIfindex: 7, Name: "v", PeerName: "e",
 			},
 		},
+		{
+			loadDst, "dst_failure_record", 15,
+			[]map[string]uint64{
+				netns("failure.netns", 1, 2),
+				{
+					"failure.ops": 3, "failure.count": 4, "failure.entries": ^uint64(4), "failure.counted": 1,
+					"failure.gc_thresh": 6, "failure.gc_refused": 1, "failure.kind": 2, "failure.family": 10,
+					"failure.ifindex": 7, "failure.name": 'v',
+				},
+				thread("thread", 8, 9, 10), stacks,
+			},
+			&record.DstFailure{
+				Time:  99,
+				Ops:   record.DstOps{Addr: 3, Kind: record.DstOpsIPv6, Family: 10, Netns: record.NetnsID{Cookie: 1, Inode: 2}},
+				Count: 4, Entries: -5, EntriesKnown: true, Threshold: 6, GCRefused: true, Ifindex: 7, Name: "v",
+				Thread: record.Thread{TGID: 8, TID: 9, Start: 10, Comm: "d"}, Stacks: wantStacks,
+			},
+		},
+		{
+			loadDst, "dst_crossing_record", 16,
+			[]map[string]uint64{
+				netns("crossing.from", 1, 2), netns("crossing.to", 3, 4),
+				{
+					"crossing.from_ops": 5, "crossing.to_ops": 6, "crossing.count": 7, "crossing.cause": 1,
+					"crossing.from_kind": 3, "crossing.to_kind": 4, "crossing.from_family": 2, "crossing.to_family": 10,
+					"crossing.nocount": 1,
+				},
+			},
+			&record.DstCrossing{
+				Time: 99, Cause: record.DstOtherOps, Count: 7, NoCount: true,
+				From: record.DstOps{Addr: 5, Kind: record.DstOpsXfrm4, Family: 2, Netns: record.NetnsID{Cookie: 1, Inode: 2}},
+				To:   record.DstOps{Addr: 6, Kind: record.DstOpsXfrm6, Family: 10, Netns: record.NetnsID{Cookie: 3, Inode: 4}},
+			},
+		},
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%T", test.want), func(t *testing.T) {
@@ -259,6 +293,10 @@ func TestMapValuesAreAsLargeAsTheirStructs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	dst, err := loadDst()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, m := range []struct {
 		spec *ebpf.MapSpec
 		size int
@@ -266,6 +304,8 @@ func TestMapValuesAreAsLargeAsTheirStructs(t *testing.T) {
 		{threads.Maps[threadsMapHomes], binary.Size(homeValue{})},
 		{threads.Maps[threadsMapAway], binary.Size(awayValue{})},
 		{csum.Maps[csumMapRewrites], binary.Size(rewritesValue{})},
+		{dst.Maps[dstMapFailures], binary.Size(dstFailure{})},
+		{dst.Maps[dstMapCrossedEntries], binary.Size(dstCrossingValue{})},
 	} {
 		if got := m.spec.ValueSize; int(got) != m.size {
 			t.Errorf("values of %s are %d bytes in C, %d in Go", m.spec.Name, got, m.size)
@@ -276,7 +316,7 @@ func TestMapValuesAreAsLargeAsTheirStructs(t *testing.T) {
 // Each way names programs that exist, of the kind that it says it is; a map that
 // all objects share must be one.
 func TestWaysNameProgramsOfTheirKind(t *testing.T) {
-	for detector, points := range map[string][]point{DetectorThreads: threadsPoints, DetectorRefs: refsPoints, DetectorCsum: csumPoints} {
+	for detector, points := range map[string][]point{DetectorThreads: threadsPoints, DetectorRefs: refsPoints, DetectorCsum: csumPoints, DetectorDst: dstPoints} {
 		set, err := setOf(detector, Kernel{}, Options{})
 		if err != nil {
 			t.Fatal(err)

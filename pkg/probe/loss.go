@@ -31,6 +31,10 @@ var lossCauses = []lossCause{
 	{"holders_full", false},
 	{"stack_skipped", true},
 	{"text_cut", true},
+	{"entries_full", false},
+	{"ledgers_full", false},
+	{"crossings_full", false},
+	{"failures_full", false},
 }
 
 // Missed is the cause of hits at which the kernel did not run the program, because one

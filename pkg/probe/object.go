@@ -21,7 +21,6 @@ type set struct {
 	spec      func() (*ebpf.CollectionSpec, error)
 	points    []point
 	configure func(*ebpf.CollectionSpec) error
-	iterated  string                                // the map that an iterator over a map's elements goes through
 	attached  func(maps map[string]*ebpf.Map) error // called once everything is attached; may be nil
 }
 
@@ -34,7 +33,6 @@ type object struct {
 	iterators map[string]*link.Iter // by what they go through
 
 	detector string
-	iterated string
 	points   []point // of the plan, in its order
 	loader   loader  // for points that wait for their module
 }
@@ -56,7 +54,7 @@ func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) 
 
 	o := &object{
 		programs: make(map[string]*ebpf.Program), iterators: make(map[string]*link.Iter),
-		detector: s.detector, iterated: s.iterated, points: s.points,
+		detector: s.detector, points: s.points,
 	}
 	ask := asker{kernel: k, avoid: avoid, programs: spec.Programs}
 	o.loader = loader{spec: spec, cache: k.Types.Cache(), maps: map[string]*ebpf.Map{"ring": ring}}
@@ -93,7 +91,7 @@ func (o *object) attach(p point, ask asker) Outcome {
 	for _, way := range p.ways {
 		hooks, err := ask.can(p, way)
 		if err == nil {
-			err = o.take(hooks)
+			err = o.take(hooks, o.maps[p.over])
 		}
 		if err == nil {
 			out.Way = &way
@@ -121,14 +119,14 @@ func (o *object) moduleLoaded(module string, ask asker) []Outcome {
 }
 
 // take loads and attaches the programs of one way: all or none.
-func (o *object) take(hooks []hook) error {
+func (o *object) take(hooks []hook, over *ebpf.Map) error {
 	var taken []io.Closer
 	for _, h := range hooks {
 		prog, err := o.loader.program(h.program)
 		if err == nil {
 			o.programs[h.program] = prog
 			var c io.Closer
-			if c, err = o.attachProgram(prog, h); err == nil {
+			if c, err = attachProgram(prog, h, over); err == nil {
 				taken = append(taken, c)
 				continue
 			}
@@ -144,18 +142,14 @@ func (o *object) take(hooks []hook) error {
 	return nil
 }
 
-func (o *object) attachProgram(prog *ebpf.Program, h hook) (io.Closer, error) {
+func attachProgram(prog *ebpf.Program, h hook, over *ebpf.Map) (io.Closer, error) {
 	switch h.kind {
 	case Fentry, Fexit, TPBTF:
 		return link.AttachTracing(link.TracingOptions{Program: prog})
 	case RawTP:
 		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: h.target, Program: prog})
 	case Iter:
-		options := link.IterOptions{Program: prog}
-		if h.target == iterMapElem {
-			options.Map = o.maps[o.iterated]
-		}
-		return link.AttachIter(options)
+		return link.AttachIter(link.IterOptions{Program: prog, Map: over})
 	case Kprobe:
 		return attachKprobe(prog, h.addr, false)
 	case Kretprobe:

@@ -50,6 +50,8 @@ type point struct {
 	// module is the kernel module that the functions are in, "" for the kernel
 	// itself. When it is not loaded the point waits for it.
 	module string
+	// over is the map that an iterator of map elements goes through.
+	over string
 }
 
 // Refusal is why a way was not taken.

@@ -52,9 +52,9 @@ func (o *RefsOptions) configure(spec *ebpf.CollectionSpec, k Kernel) error {
 		cpus, perCPU = 0, 0 // the count is then said to be unknown
 	}
 	// Where it is not known, fexit cannot be attached to it either.
-	args, err := k.Types.NumParams("dst_alloc")
+	args, _, err := k.Types.FuncParams("dst_alloc")
 	if err != nil {
-		args = 0
+		return err
 	}
 	return setVariables(spec, map[string]any{
 		refsVarPerCpuOffset: perCPU,

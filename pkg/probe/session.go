@@ -26,10 +26,11 @@ const (
 	DetectorRefs    = "refs"
 	DetectorThreads = "threads"
 	DetectorCsum    = "csum"
+	DetectorDst     = "dst"
 )
 
 // Detectors lists them, in the order in which they are attached.
-func Detectors() []string { return []string{DetectorThreads, DetectorRefs, DetectorCsum} }
+func Detectors() []string { return []string{DetectorThreads, DetectorRefs, DetectorCsum, DetectorDst} }
 
 // Kernel is what has to be known of the running kernel.
 type Kernel struct {
@@ -135,12 +136,16 @@ func setOf(detector string, k Kernel, o Options) (*set, error) {
 		return &set{
 			detector: detector, spec: loadRefs, points: refsPoints,
 			configure: func(spec *ebpf.CollectionSpec) error { return o.Refs.configure(spec, k) },
-			iterated:  refsMapHolders,
 		}, nil
 	case DetectorCsum:
 		return &set{
 			detector: detector, spec: loadCsum, points: csumPoints,
 			configure: func(*ebpf.CollectionSpec) error { return nil },
+		}, nil
+	case DetectorDst:
+		return &set{
+			detector: detector, spec: loadDst, points: dstPoints,
+			configure: func(spec *ebpf.CollectionSpec) error { return configureDst(spec, k) },
 		}, nil
 	}
 	return nil, fmt.Errorf("no programs for a detector %q", detector)

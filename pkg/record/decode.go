@@ -26,6 +26,8 @@ const (
 	typeConsoleWait  = 11
 	typeModuleLoad   = 12
 	typeCsumRewrite  = 13
+	typeDstFailure   = 15
+	typeDstCrossing  = 16
 	typeHolder       = 18
 )
 
@@ -58,6 +60,8 @@ var bodySize = map[uint16]int{
 	typeConsoleWait:  8 + textSize,
 	typeModuleLoad:   moduleSize,
 	typeCsumRewrite:  2*netnsSize + 16 + 2*nameSize,
+	typeDstFailure:   netnsSize + 48 + nameSize + threadSize + stacksSize,
+	typeDstCrossing:  2*netnsSize + 48,
 	typeHolder:       24 + threadSize + 24 + 2*16,
 }
 
@@ -86,6 +90,8 @@ type Decoder struct {
 	consoleWait  ConsoleWait
 	moduleLoad   ModuleLoad
 	csumRewrite  CsumRewrite
+	dstFailure   DstFailure
+	dstCrossing  DstCrossing
 	holder       Holder
 
 	comms commCache
@@ -169,6 +175,10 @@ func (d *Decoder) body(kind uint16, t Time) Record {
 		r.Ifindex, r.PeerIfindex = int32(c.u32()), int32(c.u32())
 		r.Name, r.PeerName = c.text(nameSize), c.text(nameSize)
 		return r
+	case typeDstFailure:
+		return d.failure(t)
+	case typeDstCrossing:
+		return d.crossing(t)
 	case typeHolder:
 		return d.holding(t)
 	default: // typeModuleLoad: Decode has let no other through
@@ -198,6 +208,25 @@ func (d *Decoder) holding(t Time) Record {
 	copy(r.Address[:], c.bytes(len(r.Address)))
 	r.Text = c.text(nameSize)
 	r.Stacks.Kernel, r.Stacks.User = r.Stacks.Kernel[:0], r.Stacks.User[:0]
+	return r
+}
+
+func (d *Decoder) failure(t Time) Record {
+	c, r := &d.c, &d.dstFailure
+	r.Time, r.Ops.Addr, r.Ops.Netns = t, c.u64(), c.netns()
+	r.Count, r.Entries, r.Threshold, r.GCRefused = c.u64(), int64(c.u64()), c.u32(), c.u32() != 0
+	r.Ops.Kind, r.Ops.Family, r.Ifindex = DstOpsKind(c.u32()), c.u32(), int32(c.u32())
+	r.EntriesKnown, r.Name, r.Thread = c.u32() != 0, c.text(nameSize), c.thread()
+	c.stacks(&r.Stacks)
+	return r
+}
+
+func (d *Decoder) crossing(t Time) Record {
+	c, r := &d.c, &d.dstCrossing
+	r.Time, r.From.Addr, r.To.Addr = t, c.u64(), c.u64()
+	r.From.Netns, r.To.Netns, r.Count = c.netns(), c.netns(), c.u64()
+	r.Cause, r.From.Kind, r.To.Kind = DstCrossingCause(c.u32()), DstOpsKind(c.u32()), DstOpsKind(c.u32())
+	r.From.Family, r.To.Family, r.NoCount = c.u32(), c.u32(), c.u32() != 0
 	return r
 }
 

@@ -226,6 +226,8 @@ type Setup struct {
 	SeesFree bool
 	// ScansHolders: a HolderScan follows soon after a device is first seen waiting.
 	ScansHolders bool
+	// DstExact: hits that a ledger of dst entries missed are known of.
+	DstExact bool
 }
 
 // Destination decodes the address given to connect(2): an IP address and port, or

@@ -60,7 +60,7 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 		_ = l.session.Interrupt()
 	})
 	defer stop()
-	looked := time.Now()
+	looked, counted := time.Now(), time.Time{}
 	for ctx.Err() == nil && (done == nil || !done()) {
 		err := l.step(ctx, time.Now().Add(l.patience()))
 		if errors.Is(err, probe.ErrTimeout) {
@@ -74,6 +74,12 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 		if time.Since(looked) >= lossEvery {
 			looked = time.Now()
 			if err := l.lookAtLosses(); err != nil {
+				return err
+			}
+		}
+		if time.Since(counted) >= countEvery {
+			counted = time.Now()
+			if err := l.lookAtDst(false); err != nil {
 				return err
 			}
 		}
@@ -102,7 +108,7 @@ func (l *Live) Finish() error {
 	for i := range rewrites {
 		l.feed(&rewrites[i])
 	}
-	return nil
+	return l.lookAtDst(true)
 }
 
 // Drain takes in what is in the ring buffer now, without waiting. On a busy host

@@ -22,6 +22,7 @@ type Namer struct {
 
 	told    map[uint32]record.NetnsName // last told of each namespace, by inode
 	process map[uint32]record.ProcessName
+	counted map[record.NetnsID]int // how often asked for the sake of a counter
 }
 
 // toldMax bounds what is remembered of what was told; beyond it names are told
@@ -34,6 +35,7 @@ func NewNamer(id *identity.Namer, symbols func() *kernel.Symbols, users *usersta
 	return &Namer{
 		identity: id, symbols: symbols, users: users, rawAddrs: rawAddrs,
 		told: make(map[uint32]record.NetnsName), process: make(map[uint32]record.ProcessName),
+		counted: make(map[record.NetnsID]int),
 	}
 }
 
@@ -62,10 +64,33 @@ func (n *Namer) Names(rec record.Record) []record.Record {
 		out = append(n.processName(r.Thread), n.stacks(r.Thread.TGID, &r.Stacks)...)
 	case *record.CsumRewrite:
 		out = append(n.netns(r.Netns), n.netns(r.PeerNetns)...)
+	case *record.DstFailure:
+		out = append(n.netns(r.Ops.Netns, int(r.Thread.TGID)), n.processName(r.Thread)...)
+		out = append(out, n.stacks(r.Thread.TGID, &r.Stacks)...)
+	case *record.DstCrossing:
+		out = append(n.netns(r.From.Netns), n.netns(r.To.Netns)...)
+	case *record.DstCounter:
+		out = n.dstCounter(r)
 	case *record.AwayThreads:
 		out = n.awayThreads(r)
 	}
 	return out
+}
+
+// dstCounter asks for the name of a counter's namespace a few times only: counters
+// come every second, most are never spoken of, and a name that nobody knows costs a
+// walk through /proc.
+func (n *Namer) dstCounter(r *record.DstCounter) []record.Record {
+	const enough = 4
+	full := r.HasGC && 2*r.Entries >= int64(r.Threshold)
+	if n.counted[r.Ops.Netns] >= enough && !full {
+		return nil
+	}
+	if len(n.counted) >= toldMax {
+		clear(n.counted)
+	}
+	n.counted[r.Ops.Netns]++
+	return n.netns(r.Ops.Netns)
 }
 
 // awayThreads also fills in the names of the processes, which the kernel's list

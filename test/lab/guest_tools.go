@@ -45,6 +45,8 @@ func guestModules(root string) []guestModule {
 	return []guestModule{
 		{"/faults/refleak.ko", ours("test/faults/refleak")},
 		{"/faults/objleak.ko", ours("test/faults/objleak")},
+		{"/faults/dstfail.ko", ours("test/faults/dstfail")},
+		{"/faults/dstcross.ko", ours("test/faults/dstcross")},
 		{"/faults/veth.ko", BuildVethWithOldBug},
 	}
 }

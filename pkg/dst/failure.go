@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dst
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/netns-trace/netns-trace/pkg/finding"
+	"github.com/netns-trace/netns-trace/pkg/record"
+)
+
+type failureKey struct {
+	ops   uint64
+	netns record.NetnsID
+}
+
+type failure struct {
+	pace
+	last   record.DstFailure
+	waited bool
+}
+
+func (d *Detector) failed(r *record.DstFailure, emit func(*finding.Finding)) {
+	k := failureKey{r.Ops.Addr, r.Ops.Netns}
+	f := d.failures[k]
+	if f == nil {
+		f = &failure{pace: pace{id: finding.NewID(finding.Dst, KindFailure, k, r.When())}}
+		d.failures[k] = f
+	}
+	if f.told == 0 && r.Thread.Start == 0 && !r.Final && !f.waited {
+		// The count is there before the record that tells more of it.
+		f.waited = true
+		return
+	}
+	if state, due := f.due(r.When(), r.Count, r.Final); due {
+		f.take(r)
+		emit(d.reportFailure(f, state))
+	}
+}
+
+// take keeps what is newest; a count that was read without them does not make the
+// thread and the stack unknown.
+func (f *failure) take(r *record.DstFailure) {
+	thread, stacks := f.last.Thread, f.last.Stacks
+	if r.Thread.TGID != 0 || len(r.Stacks.Kernel) > 0 {
+		thread, stacks = r.Thread, r.Stacks.Clone()
+	}
+	f.last = *r
+	f.last.Thread, f.last.Stacks = thread, stacks
+}
+
+func (d *Detector) reportFailure(of *failure, state finding.State) *finding.Finding {
+	r := &of.last
+	f := d.finding(KindFailure, of.id, state, r.When(), howFailure)
+	f.Count = int64(r.Count)
+	f.Netns = d.netns(r.Ops)
+	f.Stack = d.known.Stack(0, r.Stacks.Kernel)
+	cause := "no memory"
+	if r.GCRefused {
+		cause = "over threshold"
+	}
+	f.Details["family"], f.Details["ops"], f.Details["cause"] = family(r.Ops.Family), r.Ops.Kind.String(), cause
+	threshold := "no threshold"
+	if r.Threshold > 0 {
+		f.Details["gc_thresh"] = r.Threshold
+		threshold = fmt.Sprint("gc_thresh ", r.Threshold)
+	}
+	if r.EntriesKnown {
+		f.Details["entries"] = r.Entries
+		f.Facts = append(f.Facts, finding.Fact{Label: "counter", Text: entries(r.Entries) + ", " + threshold})
+	}
+	if r.Ifindex != 0 {
+		f.Device = &finding.Device{Name: r.Name, Ifindex: r.Ifindex}
+	}
+	by := ""
+	if r.Thread.Start != 0 { // 0: only the count is known
+		f.Process = d.known.Process(r.Thread)
+		context := "process"
+		by = fmt.Sprintf(" for %s (pid %d)", r.Thread.Comm, r.Thread.TGID)
+		if slices.ContainsFunc(f.Stack, func(frame string) bool { return strings.Contains(frame, "softirq") }) {
+			context = "softirq"
+			by = ""
+			f.Facts = append(f.Facts, finding.Fact{
+				Label: "context", Text: "a soft interrupt, while the process above ran; it need not be its cause",
+			})
+		}
+		f.Details["context"] = context
+	}
+	where := ""
+	if f.Netns != nil {
+		where = " in netns " + f.Netns.String()
+	}
+	f.Summary = fmt.Sprintf("dst_alloc failed%s%s: %s, %s, %d so far", where, by, r.Ops.Kind, cause, r.Count)
+	return f
+}
