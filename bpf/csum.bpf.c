@@ -1,25 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * csum: veth devices that turn CHECKSUM_NONE into CHECKSUM_UNNECESSARY, so that
- * the receiver trusts a checksum that nobody has looked at.
+ * csum: devices that turn CHECKSUM_NONE into CHECKSUM_UNNECESSARY, so that the
+ * receiver trusts a checksum that nobody has looked at; and what it would have seen.
  *
  * A packet is looked at when veth_xmit() is entered and again when it is handed to
  * the peer, __dev_forward_skb(): on one CPU, with nothing in between that could
- * send another, so one slot a CPU is enough to remember it by. Only a packet that
- * was rewritten costs more than that.
+ * send another, so one slot a CPU is enough to remember it by. A tc program marks a
+ * packet with the helper bpf_csum_level(), which is looked at in the same way. Only a
+ * packet whose mark changed costs more than that.
  */
-#include "emit.h"
-
-#define MAX_REWRITES 8192
-#define RECORD_EVERY_NS 1000000000ULL
+#include "csum_device.h"
+#include "csum_verify.h"
 
 DESCRIBE(csum_rewrite_record);
+DESCRIBE(csum_corrupt_record);
 DESCRIBE(module_load_record);
 
+/* One in so many rewritten packets is verified, and no more than so many a second. */
+const volatile __u32 verify_every = 1;
+const volatile __u32 verify_per_second = 10000;
+
+/* The current second. Processors race for it: the limit holds to within a few packets. */
+__u64 verified_since;
+__u64 verified;
+
+/* A packet between the two places. */
 struct crossing {
 	__u64 skb;
 	__u64 dev;
-	__u64 none; /* its checksum was CHECKSUM_NONE at the entry */
+	__u32 ip_summed;
+	__u32 pad;
 };
 
 struct {
@@ -27,97 +37,153 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct crossing);
-} crossings SEC(".maps");
+} crossings SEC(".maps"), markings SEC(".maps");
 
-struct device_key {
-	__u64 cookie;
-	__u32 inum;
-	__s32 ifindex;
-};
-
-struct rewrites {
-	__u64 packets;
-	__u64 recorded; /* when last a record was made */
-	struct csum_rewrite_record last;
-};
-
-/* The truth: how many packets each device rewrote. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_REWRITES);
-	__type(key, struct device_key);
-	__type(value, struct rewrites);
-} rewrites SEC(".maps");
-
-static __always_inline int sent(struct sk_buff *skb, struct net_device *dev)
+static __always_inline struct crossing *crossing(void *slots)
 {
 	__u32 zero = 0;
-	struct crossing *c = bpf_map_lookup_elem(&crossings, &zero);
+
+	return bpf_map_lookup_elem(slots, &zero);
+}
+
+/* The compiler must not think away the bound: the verifier wants to see it. */
+static __always_inline void count(__u64 *counts, __u64 index, __u64 bound)
+{
+	asm volatile("" : "+r"(index));
+	if (index < bound)
+		__sync_fetch_and_add(&counts[index], 1);
+}
+
+static __always_inline bool to_be_verified(struct rewrites *r)
+{
+	__u64 packets = r->counts.transitions[CSUM_TRANSITION(CHECKSUM_NONE, CHECKSUM_UNNECESSARY)];
+	__u64 now = bpf_ktime_get_ns();
+
+	if ((packets - 1) % verify_every)
+		return false;
+	if (now - verified_since >= NS_PER_SECOND) {
+		verified_since = now;
+		verified = 0;
+	}
+	if (verified >= verify_per_second)
+		return false;
+	__sync_fetch_and_add(&verified, 1);
+	return true;
+}
+
+static __always_inline void record_corrupt(struct rewrites *r, struct check *c, struct sk_buff *skb)
+{
+	struct csum_corrupt_record *record;
+	__u32 all = BPF_CORE_READ(skb, len);
+	__u64 linear = all - BPF_CORE_READ(skb, data_len);
+
+	if (!corrupt_may_be_told(r))
+		return;
+	record = record_begin(csum_corrupt_record, RECORD_CSUM_CORRUPT);
+	if (!record)
+		return;
+	describe(&record->device, r);
+	record->corrupt = r->counts.verdicts[CSUM_CORRUPT];
+	record->packet_bytes = all;
+	record->family = c->family;
+	record->protocol = c->protocol;
+	record->tags = c->tags;
+	record->found = bpf_ntohs(c->found);
+	record->expected = bpf_ntohs(c->expected);
+	record->source_port = bpf_ntohs(c->source_port);
+	record->destination_port = bpf_ntohs(c->destination_port);
+	record->pad = 0;
+	__builtin_memcpy(record->source, c->source, sizeof(record->source));
+	__builtin_memcpy(record->destination, c->destination, sizeof(record->destination));
+	__builtin_memset(record->packet, 0, sizeof(record->packet));
+	if (linear > sizeof(record->packet))
+		linear = sizeof(record->packet);
+	asm volatile("" : "+r"(linear)); /* as in count() */
+	if (linear > sizeof(record->packet) ||
+	    bpf_probe_read_kernel(record->packet, linear, BPF_CORE_READ(skb, data)))
+		linear = 0;
+	record->captured_bytes = linear;
+	record_end(record);
+}
+
+/* Rare: on a kernel without the bug, never. */
+static __noinline int changed(struct sk_buff *skb, struct net_device *dev, struct net_device *peer,
+			      __u32 transition, __u32 by)
+{
+	__u32 direction = CSUM_EGRESS, verdict = CSUM_UNCHECKED;
+	struct check *c = this_check();
+	struct rewrites *r;
+
+	if (by == CSUM_BY_TC) {
+		direction = CSUM_DIRECTION_UNKNOWN;
+		if (bpf_core_field_exists(skb->tc_at_ingress))
+			direction = BPF_CORE_READ_BITFIELD_PROBED(skb, tc_at_ingress) ? CSUM_INGRESS : CSUM_EGRESS;
+	}
+	r = rewrites_of(dev, peer, by, direction);
+	if (!r || !c)
+		return 0;
+	count(r->counts.transitions, transition, CSUM_TRANSITIONS);
+	if (transition != CSUM_TRANSITION(CHECKSUM_NONE, CHECKSUM_UNNECESSARY))
+		return 0;
+	if (to_be_verified(r))
+		verdict = verify_checksum(c, skb);
+	count(r->counts.verdicts, verdict, CSUM_VERDICTS);
+	record_rewrite(r, dev, peer);
+	if (verdict == CSUM_CORRUPT)
+		record_corrupt(r, c, skb);
+	return 0;
+}
+
+static __always_inline int sent(struct sk_buff *skb, struct net_device *dev, __u32 ip_summed)
+{
+	struct crossing *c = crossing(&crossings);
 
 	if (!c)
 		return 0;
 	c->skb = (__u64)skb;
 	c->dev = (__u64)dev;
-	c->none = BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed) == CHECKSUM_NONE;
+	c->ip_summed = ip_summed;
 	return 0;
 }
 
-/* Rare: once for each device, or never on a kernel without the bug. */
-static __noinline int rewritten(struct net_device *dev, struct net_device *peer)
+static __always_inline int handed_over(struct net_device *peer, struct sk_buff *skb, __u32 ip_summed)
 {
-	struct csum_rewrite_record now = {};
-	struct device_key key = {};
-	struct rewrites *r;
-	__u64 time;
-
-	now.header.type = RECORD_CSUM_REWRITE;
-	now.header.version = RECORD_VERSION;
-	now.header.size = sizeof(now);
-	read_netns(&now.netns, BPF_CORE_READ(dev, nd_net.net));
-	read_netns(&now.peer_netns, BPF_CORE_READ(peer, nd_net.net));
-	now.ifindex = BPF_CORE_READ(dev, ifindex);
-	now.peer_ifindex = BPF_CORE_READ(peer, ifindex);
-	key.cookie = now.netns.cookie;
-	key.inum = now.netns.inum;
-	key.ifindex = now.ifindex;
-	r = bpf_map_lookup_elem(&rewrites, &key);
-	if (!r) {
-		struct rewrites fresh = {};
-
-		BPF_CORE_READ_INTO(&now.name, dev, name);
-		BPF_CORE_READ_INTO(&now.peer_name, peer, name);
-		fresh.last = now;
-		bpf_map_update_elem(&rewrites, &key, &fresh, BPF_NOEXIST);
-		r = bpf_map_lookup_elem(&rewrites, &key);
-		if (!r) {
-			count_loss(LOSS_REWRITES_FULL);
-			return 0;
-		}
-	}
-	__sync_fetch_and_add(&r->packets, 1);
-	time = bpf_ktime_get_ns();
-	if (r->recorded && time - r->recorded < RECORD_EVERY_NS)
-		return 0;
-	r->recorded = time;
-	now = r->last;
-	now.header.time = time;
-	now.packets = r->packets;
-	if (bpf_ringbuf_output(&ring, &now, sizeof(now), 0))
-		count_loss(LOSS_RING_FULL);
-	return 0;
-}
-
-static __always_inline int handed_over(struct net_device *peer, struct sk_buff *skb)
-{
-	__u32 zero = 0;
-	struct crossing *c = bpf_map_lookup_elem(&crossings, &zero);
+	struct crossing *c = crossing(&crossings);
 
 	/* Others forward packets by this function too: bpf_redirect(), ipvlan, netkit. */
 	if (!c || c->skb != (__u64)skb)
 		return 0;
 	c->skb = 0;
-	if (c->none && BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed) == CHECKSUM_UNNECESSARY)
-		rewritten((struct net_device *)c->dev, peer);
+	if (c->ip_summed != ip_summed)
+		changed(skb, (struct net_device *)c->dev, peer, CSUM_TRANSITION(c->ip_summed & 3, ip_summed & 3), CSUM_BY_VETH);
+	return 0;
+}
+
+/* The helper's arguments are plain numbers to BTF, so its packet is read by probing. */
+static __always_inline int marking(struct sk_buff *skb)
+{
+	struct crossing *c = crossing(&markings);
+
+	if (!c)
+		return 0;
+	c->skb = (__u64)skb;
+	c->ip_summed = BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed);
+	return 0;
+}
+
+static __always_inline int marked(void)
+{
+	struct crossing *c = crossing(&markings);
+	struct sk_buff *skb;
+	__u32 ip_summed;
+
+	if (!c || !c->skb)
+		return 0;
+	skb = (struct sk_buff *)c->skb;
+	c->skb = 0;
+	ip_summed = BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed);
+	if (c->ip_summed != ip_summed)
+		changed(skb, BPF_CORE_READ(skb, dev), NULL, CSUM_TRANSITION(c->ip_summed & 3, ip_summed & 3), CSUM_BY_TC);
 	return 0;
 }
 
@@ -145,26 +211,51 @@ int BPF_PROG(module_raw_tp, struct module *mod)
 	return module_loading(mod);
 }
 
+/* fentry reads the packet's fields in place, which costs half of a read by helper. */
 SEC("fentry/veth_xmit")
 int BPF_PROG(xmit_fentry, struct sk_buff *skb, struct net_device *dev)
 {
-	return sent(skb, dev);
+	return sent(skb, dev, BPF_CORE_READ_BITFIELD(skb, ip_summed));
 }
 
 SEC("kprobe/veth_xmit")
 int BPF_KPROBE(xmit_kprobe, struct sk_buff *skb, struct net_device *dev)
 {
-	return sent(skb, dev);
+	return sent(skb, dev, BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed));
 }
 
 SEC("fentry/__dev_forward_skb")
 int BPF_PROG(forward_fentry, struct net_device *peer, struct sk_buff *skb)
 {
-	return handed_over(peer, skb);
+	return handed_over(peer, skb, BPF_CORE_READ_BITFIELD(skb, ip_summed));
 }
 
 SEC("kprobe/__dev_forward_skb")
 int BPF_KPROBE(forward_kprobe, struct net_device *peer, struct sk_buff *skb)
 {
-	return handed_over(peer, skb);
+	return handed_over(peer, skb, BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed));
+}
+
+SEC("fentry/bpf_csum_level")
+int BPF_PROG(level_fentry, __u64 skb)
+{
+	return marking((struct sk_buff *)skb);
+}
+
+SEC("fexit/bpf_csum_level")
+int BPF_PROG(level_fexit)
+{
+	return marked();
+}
+
+SEC("kprobe/bpf_csum_level")
+int BPF_KPROBE(level_kprobe, __u64 skb)
+{
+	return marking((struct sk_buff *)skb);
+}
+
+SEC("kretprobe/bpf_csum_level")
+int BPF_KRETPROBE(level_kretprobe)
+{
+	return marked();
 }

@@ -62,6 +62,7 @@ func live(ctx context.Context, o *liveOptions) error {
 			PIDs: targets.pids(), Comms: o.comms, Follow: o.follow,
 			HomeInode: home, Away: o.away,
 		},
+		Csum: probe.CsumOptions{Every: o.csumEvery, PerSecond: o.csumRate},
 	})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -106,7 +107,7 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 		case probe.DetectorRefs:
 			detectors = append(detectors, refs.New(known))
 		case probe.DetectorCsum:
-			detectors = append(detectors, csum.New(known))
+			detectors = append(detectors, csum.New(csum.Config{Every: t.options.csumEvery, PerSecond: t.options.csumRate}, known))
 		}
 	}
 	namer := trace.NewNamer(names, sys.kernel.Symbols, userstack.New(userstack.Options{}), t.options.rawAddrs)

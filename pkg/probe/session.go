@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +47,7 @@ type Options struct {
 	Avoid     []Kind // ways not to take
 	RingBytes int    // size of the ring buffer: a power of two, at least a page
 	Threads   ThreadsOptions
+	Csum      CsumOptions
 }
 
 // Session is the programs at work in the kernel. Nothing is pinned: all of it goes
@@ -112,7 +114,7 @@ func setOf(detector string, k Kernel, o Options) (*set, error) {
 	case DetectorCsum:
 		return &set{
 			detector: detector, spec: loadCsum, points: csumPoints,
-			configure: func(*ebpf.CollectionSpec) error { return nil },
+			configure: func(spec *ebpf.CollectionSpec) error { return o.Csum.configure(spec, k) },
 		}, nil
 	}
 	return nil, fmt.Errorf("no programs for a detector %q", detector)
@@ -129,14 +131,10 @@ func (s *Session) Plan() Plan {
 	return plan
 }
 
-// ModuleLoaded attaches what waited for a kernel module, and returns what came of
-// it. The module tells of itself before it is live: it is given a moment.
+// ModuleLoaded attaches to the functions of a kernel module that has just been
+// loaded, for the first time or again, and returns what came of it. The module tells of itself before it is live: it is given a moment.
 func (s *Session) ModuleLoaded(ctx context.Context, module string) []Outcome {
-	waited := false
-	for _, o := range s.Plan() {
-		waited = waited || o.WaitsFor == module
-	}
-	if !waited {
+	if !slices.ContainsFunc(s.detectors, func(d string) bool { return s.objects[d].concerns(module) }) {
 		return nil
 	}
 	k := s.kernel

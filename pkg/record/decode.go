@@ -26,6 +26,7 @@ const (
 	typeConsoleWait  = 11
 	typeModuleLoad   = 12
 	typeCsumRewrite  = 13
+	typeCsumCorrupt  = 14
 )
 
 // Sizes on the wire. A record may be longer than its size here: a newer writer
@@ -56,7 +57,8 @@ var bodySize = map[uint16]int{
 	typeDevFree:      16 + netnsSize + 16 + nameSize,
 	typeConsoleWait:  8 + textSize,
 	typeModuleLoad:   moduleSize,
-	typeCsumRewrite:  2*netnsSize + 16 + 2*nameSize,
+	typeCsumRewrite:  csumDeviceSize + csumCountsSize,
+	typeCsumCorrupt:  csumCorruptSize,
 }
 
 // ErrMalformed is wrapped by every error of Decode.
@@ -84,6 +86,7 @@ type Decoder struct {
 	consoleWait  ConsoleWait
 	moduleLoad   ModuleLoad
 	csumRewrite  CsumRewrite
+	csumCorrupt  CsumCorrupt
 
 	comms commCache
 }
@@ -162,10 +165,11 @@ func (d *Decoder) body(kind uint16, t Time) Record {
 		return r
 	case typeCsumRewrite:
 		r := &d.csumRewrite
-		r.Time, r.Netns, r.PeerNetns, r.Packets = t, c.netns(), c.netns(), c.u64()
-		r.Ifindex, r.PeerIfindex = int32(c.u32()), int32(c.u32())
-		r.Name, r.PeerName = c.text(nameSize), c.text(nameSize)
+		r.Time, r.CsumDevice, r.CsumCounts = t, c.csumDevice(), c.csumCounts()
 		return r
+	case typeCsumCorrupt:
+		c.csumCorrupt(t, &d.csumCorrupt)
+		return &d.csumCorrupt
 	default: // typeModuleLoad: Decode has let no other through
 		r := &d.moduleLoad
 		r.Time, r.Name = t, c.text(moduleSize)
@@ -197,6 +201,7 @@ func (c *cursor) bytes(n int) []byte {
 }
 
 func (c *cursor) skip(n int)  { c.b = c.b[n:] }
+func (c *cursor) u16() uint16 { return le.Uint16(c.bytes(2)) }
 func (c *cursor) u32() uint32 { return le.Uint32(c.bytes(4)) }
 func (c *cursor) u64() uint64 { return le.Uint64(c.bytes(8)) }
 

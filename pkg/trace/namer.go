@@ -60,6 +60,8 @@ func (n *Namer) Names(rec record.Record) []record.Record {
 		out = n.netns(r.Netns)
 	case *record.CsumRewrite:
 		out = append(n.netns(r.Netns), n.netns(r.PeerNetns)...)
+	case *record.CsumCorrupt:
+		out = append(n.netns(r.Netns), n.netns(r.PeerNetns)...)
 	case *record.AwayThreads:
 		out = n.awayThreads(r)
 	}
