@@ -71,11 +71,26 @@ static __always_inline bool to_be_verified(struct rewrites *r)
 	return true;
 }
 
-static __always_inline void record_corrupt(struct rewrites *r, struct check *c, struct sk_buff *skb)
+/* Copies the first bytes of the packet into c->chunk, which nobody needs any more. */
+static __always_inline __u32 capture(struct check *c)
+{
+	__u64 linear = c->data_bytes, frag = c->frag_bytes; /* 64 bits: as in csum_step() */
+
+	if (linear > CSUM_PACKET_BYTES)
+		linear = CSUM_PACKET_BYTES;
+	if (frag > CSUM_PACKET_BYTES)
+		frag = CSUM_PACKET_BYTES;
+	asm volatile("" : "+r"(linear), "+r"(frag)); /* as in count() */
+	if (linear > CSUM_PACKET_BYTES || bpf_probe_read_kernel(c->chunk, linear, (void *)c->data))
+		return 0;
+	if (frag > CSUM_PACKET_BYTES || bpf_probe_read_kernel((__u8 *)c->chunk + linear, frag, (void *)c->frag))
+		return linear;
+	return linear + frag < CSUM_PACKET_BYTES ? linear + frag : CSUM_PACKET_BYTES;
+}
+
+static __always_inline void record_corrupt(struct rewrites *r, struct check *c)
 {
 	struct csum_corrupt_record *record;
-	__u32 all = BPF_CORE_READ(skb, len);
-	__u64 linear = all - BPF_CORE_READ(skb, data_len);
 
 	if (!corrupt_may_be_told(r))
 		return;
@@ -84,7 +99,7 @@ static __always_inline void record_corrupt(struct rewrites *r, struct check *c, 
 		return;
 	describe(&record->device, r);
 	record->corrupt = r->counts.verdicts[CSUM_CORRUPT];
-	record->packet_bytes = all;
+	record->packet_bytes = c->all;
 	record->family = c->family;
 	record->protocol = c->protocol;
 	record->tags = c->tags;
@@ -95,14 +110,8 @@ static __always_inline void record_corrupt(struct rewrites *r, struct check *c, 
 	record->pad = 0;
 	__builtin_memcpy(record->source, c->source, sizeof(record->source));
 	__builtin_memcpy(record->destination, c->destination, sizeof(record->destination));
-	__builtin_memset(record->packet, 0, sizeof(record->packet));
-	if (linear > sizeof(record->packet))
-		linear = sizeof(record->packet);
-	asm volatile("" : "+r"(linear)); /* as in count() */
-	if (linear > sizeof(record->packet) ||
-	    bpf_probe_read_kernel(record->packet, linear, BPF_CORE_READ(skb, data)))
-		linear = 0;
-	record->captured_bytes = linear;
+	record->captured_bytes = capture(c);
+	__builtin_memcpy(record->packet, c->chunk, sizeof(record->packet));
 	record_end(record);
 }
 
@@ -130,7 +139,7 @@ static __noinline int changed(struct sk_buff *skb, struct net_device *dev, struc
 	count(r->counts.verdicts, verdict, CSUM_VERDICTS);
 	record_rewrite(r, dev, peer);
 	if (verdict == CSUM_CORRUPT)
-		record_corrupt(r, c, skb);
+		record_corrupt(r, c);
 	return 0;
 }
 

@@ -96,7 +96,10 @@ func (d *Detector) Observe(rec record.Record, emit func(*finding.Finding)) {
 		if dev.rewrite.due(r.When(), r.Packets, r.Final) {
 			emit(d.rewriteFinding(dev, r.When()))
 		}
-		if n := r.Verdicts.Corrupt; n > 0 && dev.corrupt.due(r.When(), n, r.Final) {
+		// The first corrupt packet has a record of its own, on its way: it opens the
+		// incident, unless it was lost.
+		n := r.Verdicts.Corrupt
+		if n > 0 && (dev.corrupt.id != "" || r.Final) && dev.corrupt.due(r.When(), n, r.Final) {
 			emit(d.corruptFinding(dev, r.When(), n))
 		}
 	case *record.CsumCorrupt:

@@ -197,6 +197,7 @@ func buildTools(ctx context.Context, cache lab.Cache) (map[string]string, error)
 	for name, pkg := range map[string]string{
 		"netns-trace": "../../cmd/netns-trace", "script": "script",
 		"setnsgo": "../faults/setnsgo", "churn": "../faults/churn", "sendbad": "../faults/vethcsum/sendbad",
+		"marktc": "../faults/vethcsum/marktc",
 	} {
 		path, err := lab.BuildGo(ctx, cache, pkg)
 		if err != nil {
