@@ -27,7 +27,6 @@ __u64 verified;
 /* A packet between the two places. */
 struct crossing {
 	__u64 skb;
-	__u64 dev;
 	__u32 ip_summed;
 	__u32 pad;
 };
@@ -52,6 +51,21 @@ static __always_inline void count(__u64 *counts, __u64 index, __u64 bound)
 	asm volatile("" : "+r"(index));
 	if (index < bound)
 		__sync_fetch_and_add(&counts[index], 1);
+}
+
+/*
+ * For fentry, which can read in place. BPF_CORE_READ_BITFIELD chooses among loads of
+ * every size, of which jumps remain; the field is in a byte on every kernel seen.
+ */
+static __always_inline __u32 ip_summed_in_place(struct sk_buff *skb)
+{
+	__u64 byte;
+
+	if (__CORE_RELO(skb, ip_summed, BYTE_SIZE) != 1)
+		return BPF_CORE_READ_BITFIELD(skb, ip_summed);
+	byte = *(__u8 *)((void *)skb + __CORE_RELO(skb, ip_summed, BYTE_OFFSET));
+	byte <<= __CORE_RELO(skb, ip_summed, LSHIFT_U64);
+	return byte >> __CORE_RELO(skb, ip_summed, RSHIFT_U64);
 }
 
 static __always_inline bool to_be_verified(struct rewrites *r)
@@ -143,28 +157,30 @@ static __noinline int changed(struct sk_buff *skb, struct net_device *dev, struc
 	return 0;
 }
 
-static __always_inline int sent(struct sk_buff *skb, struct net_device *dev, __u32 ip_summed)
+static __always_inline void remember(struct crossing *c, struct sk_buff *skb, __u32 ip_summed)
 {
-	struct crossing *c = crossing(&crossings);
-
-	if (!c)
-		return 0;
 	c->skb = (__u64)skb;
-	c->dev = (__u64)dev;
 	c->ip_summed = ip_summed;
-	return 0;
 }
 
-static __always_inline int handed_over(struct net_device *peer, struct sk_buff *skb, __u32 ip_summed)
+/*
+ * Whether it is the packet that veth is sending. Others forward packets by this
+ * function too: bpf_redirect(), ipvlan, netkit.
+ */
+static __always_inline bool is_crossing(struct crossing *c, struct sk_buff *skb)
 {
-	struct crossing *c = crossing(&crossings);
-
-	/* Others forward packets by this function too: bpf_redirect(), ipvlan, netkit. */
 	if (!c || c->skb != (__u64)skb)
-		return 0;
+		return false;
 	c->skb = 0;
+	return true;
+}
+
+static __always_inline int handed_over(struct crossing *c, struct net_device *peer, struct sk_buff *skb,
+				       __u32 ip_summed)
+{
+	/* Until the peer has it, skb->dev is the device that it is sent on. */
 	if (c->ip_summed != ip_summed)
-		changed(skb, (struct net_device *)c->dev, peer, CSUM_TRANSITION(c->ip_summed & 3, ip_summed & 3), CSUM_BY_VETH);
+		changed(skb, BPF_CORE_READ(skb, dev), peer, CSUM_TRANSITION(c->ip_summed & 3, ip_summed & 3), CSUM_BY_VETH);
 	return 0;
 }
 
@@ -173,10 +189,8 @@ static __always_inline int marking(struct sk_buff *skb)
 {
 	struct crossing *c = crossing(&markings);
 
-	if (!c)
-		return 0;
-	c->skb = (__u64)skb;
-	c->ip_summed = BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed);
+	if (c)
+		remember(c, skb, BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed));
 	return 0;
 }
 
@@ -220,29 +234,41 @@ int BPF_PROG(module_raw_tp, struct module *mod)
 	return module_loading(mod);
 }
 
-/* fentry reads the packet's fields in place, which costs half of a read by helper. */
+/* Runs for every packet on a veth: nothing is read that is not needed. */
 SEC("fentry/veth_xmit")
-int BPF_PROG(xmit_fentry, struct sk_buff *skb, struct net_device *dev)
+int BPF_PROG(xmit_fentry, struct sk_buff *skb)
 {
-	return sent(skb, dev, BPF_CORE_READ_BITFIELD(skb, ip_summed));
+	struct crossing *c = crossing(&crossings);
+
+	if (c)
+		remember(c, skb, ip_summed_in_place(skb));
+	return 0;
 }
 
 SEC("kprobe/veth_xmit")
-int BPF_KPROBE(xmit_kprobe, struct sk_buff *skb, struct net_device *dev)
+int BPF_KPROBE(xmit_kprobe, struct sk_buff *skb)
 {
-	return sent(skb, dev, BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed));
+	struct crossing *c = crossing(&crossings);
+
+	if (c)
+		remember(c, skb, BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed));
+	return 0;
 }
 
 SEC("fentry/__dev_forward_skb")
 int BPF_PROG(forward_fentry, struct net_device *peer, struct sk_buff *skb)
 {
-	return handed_over(peer, skb, BPF_CORE_READ_BITFIELD(skb, ip_summed));
+	struct crossing *c = crossing(&crossings);
+
+	return is_crossing(c, skb) ? handed_over(c, peer, skb, ip_summed_in_place(skb)) : 0;
 }
 
 SEC("kprobe/__dev_forward_skb")
 int BPF_KPROBE(forward_kprobe, struct net_device *peer, struct sk_buff *skb)
 {
-	return handed_over(peer, skb, BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed));
+	struct crossing *c = crossing(&crossings);
+
+	return is_crossing(c, skb) ? handed_over(c, peer, skb, BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed)) : 0;
 }
 
 SEC("fentry/bpf_csum_level")
