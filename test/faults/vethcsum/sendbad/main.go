@@ -48,6 +48,7 @@ func run() error {
 	shape := shape{}
 	flag.IntVar(&shape.linear, "linear", 0, "have the kernel keep only so many bytes in one piece, the rest in pages (frames of 4096 and more)")
 	flag.IntVar(&shape.segment, "gso", 0, "send packets to be cut into segments of so many bytes")
+	cut := flag.Int("cut", 0, "do not send raw: give an ordinary UDP socket ten times so many bytes, to be cut into ten right packets (UDP GSO)")
 	listen := flag.Uint("listen", 0, "do not send: count packets that come to this UDP port")
 	wait := flag.Duration("wait", 10*time.Second, "how long -listen waits for all of them")
 	flag.Parse()
@@ -61,6 +62,10 @@ func run() error {
 		return errors.New("a port is a number from 1 to 65535")
 	case *listen != 0:
 		return receive(uint16(*listen), *count, *wait)
+	case *cut < 0 || *cut > 6000:
+		return errors.New("-cut is from 1 to 6000")
+	case *cut > 0:
+		return sendCut(fmt.Sprintf("[%s]:%d", *dstIP, *port), *cut, *count)
 	case *dev == "":
 		return errors.New("wants -dev to send or -listen to receive")
 	case !slices.Contains([]string{"udp", "tcp", "icmp", "other"}, p.protocol):

@@ -64,6 +64,34 @@ func send(device int, p packet, s shape, count int) error {
 	return nil
 }
 
+// udpSegment is UDP_SEGMENT of linux/udp.h, since 4.18.
+const udpSegment = 103
+
+// sendCut has the kernel cut count packets of an ordinary socket into ten each.
+func sendCut(to string, size, count int) error {
+	conn, err := net.Dial("udp", to)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+	raw, err := conn.(*net.UDPConn).SyscallConn()
+	if err != nil {
+		return fmt.Errorf("asking for UDP GSO: %w", err)
+	}
+	var optErr error
+	err = raw.Control(func(fd uintptr) { optErr = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, udpSegment, size) })
+	if err = errors.Join(err, optErr); err != nil {
+		return fmt.Errorf("asking for UDP GSO: %w", err)
+	}
+	for range count {
+		if _, err := conn.Write(make([]byte, 10*size)); err != nil {
+			return fmt.Errorf("sending: %w", err)
+		}
+	}
+	fmt.Printf("sent %d\n", 10*count)
+	return nil
+}
+
 // receive counts datagrams until all have come or the time is over. That fewer
 // came is no error: it is what is to be learnt.
 func receive(port uint16, count int, wait time.Duration) error {
