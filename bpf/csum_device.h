@@ -40,13 +40,16 @@ struct {
 	__type(value, struct rewrites);
 } rewrites SEC(".maps");
 
-/* A value of zeros to begin with: it is too large for the stack of 512 bytes. */
+/*
+ * Where a new value is made: whole before others can find it, and too large for the
+ * stack of 512 bytes. Its counts are always 0.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct rewrites);
-} no_rewrites SEC(".maps");
+} new_rewrites SEC(".maps");
 
 /*
  * Before 5.12 a namespace gets its cookie when a socket first asks for it: a device
@@ -78,7 +81,7 @@ static __always_inline struct rewrites *rewrites_of(struct net_device *dev, stru
 {
 	struct device_key key = { .by = by };
 	struct netns_id netns;
-	struct rewrites *r, *none;
+	struct rewrites *r, *fresh;
 	__u32 zero = 0;
 
 	read_netns_of(&netns, dev);
@@ -88,20 +91,19 @@ static __always_inline struct rewrites *rewrites_of(struct net_device *dev, stru
 	r = bpf_map_lookup_elem(&rewrites, &key);
 	if (r)
 		return r;
-	none = bpf_map_lookup_elem(&no_rewrites, &zero);
-	if (!none)
+	fresh = bpf_map_lookup_elem(&new_rewrites, &zero);
+	if (!fresh)
 		return NULL;
-	bpf_map_update_elem(&rewrites, &key, none, BPF_NOEXIST);
+	__builtin_memset(&fresh->device, 0, sizeof(fresh->device));
+	fresh->device.netns = netns;
+	fresh->device.ifindex = key.ifindex;
+	fresh->device.by = by;
+	fresh->device.direction = direction;
+	read_device(&fresh->device, dev, peer);
+	bpf_map_update_elem(&rewrites, &key, fresh, BPF_NOEXIST);
 	r = bpf_map_lookup_elem(&rewrites, &key);
-	if (!r) {
+	if (!r)
 		count_loss(LOSS_REWRITES_FULL);
-		return NULL;
-	}
-	r->device.netns = netns;
-	r->device.ifindex = key.ifindex;
-	r->device.by = by;
-	r->device.direction = direction;
-	read_device(&r->device, dev, peer);
 	return r;
 }
 

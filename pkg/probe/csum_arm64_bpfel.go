@@ -20,7 +20,7 @@ const (
 	csumMapCrossings               = "crossings"
 	csumMapLosses                  = "losses"
 	csumMapMarkings                = "markings"
-	csumMapNoRewrites              = "no_rewrites"
+	csumMapNewRewrites             = "new_rewrites"
 	csumMapRewrites                = "rewrites"
 	csumMapRing                    = "ring"
 	csumProgForwardFentry          = "forward_fentry"
@@ -103,13 +103,13 @@ type csumProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type csumMapSpecs struct {
-	Checks     *ebpf.MapSpec `ebpf:"checks"`
-	Crossings  *ebpf.MapSpec `ebpf:"crossings"`
-	Losses     *ebpf.MapSpec `ebpf:"losses"`
-	Markings   *ebpf.MapSpec `ebpf:"markings"`
-	NoRewrites *ebpf.MapSpec `ebpf:"no_rewrites"`
-	Rewrites   *ebpf.MapSpec `ebpf:"rewrites"`
-	Ring       *ebpf.MapSpec `ebpf:"ring"`
+	Checks      *ebpf.MapSpec `ebpf:"checks"`
+	Crossings   *ebpf.MapSpec `ebpf:"crossings"`
+	Losses      *ebpf.MapSpec `ebpf:"losses"`
+	Markings    *ebpf.MapSpec `ebpf:"markings"`
+	NewRewrites *ebpf.MapSpec `ebpf:"new_rewrites"`
+	Rewrites    *ebpf.MapSpec `ebpf:"rewrites"`
+	Ring        *ebpf.MapSpec `ebpf:"ring"`
 }
 
 // csumVariableSpecs contains global variables before they are loaded into the kernel.
@@ -148,13 +148,13 @@ func (o *csumObjects) Close() error {
 //
 // It can be passed to loadCsumObjects or ebpf.CollectionSpec.LoadAndAssign.
 type csumMaps struct {
-	Checks     *ebpf.Map `ebpf:"checks"`
-	Crossings  *ebpf.Map `ebpf:"crossings"`
-	Losses     *ebpf.Map `ebpf:"losses"`
-	Markings   *ebpf.Map `ebpf:"markings"`
-	NoRewrites *ebpf.Map `ebpf:"no_rewrites"`
-	Rewrites   *ebpf.Map `ebpf:"rewrites"`
-	Ring       *ebpf.Map `ebpf:"ring"`
+	Checks      *ebpf.Map `ebpf:"checks"`
+	Crossings   *ebpf.Map `ebpf:"crossings"`
+	Losses      *ebpf.Map `ebpf:"losses"`
+	Markings    *ebpf.Map `ebpf:"markings"`
+	NewRewrites *ebpf.Map `ebpf:"new_rewrites"`
+	Rewrites    *ebpf.Map `ebpf:"rewrites"`
+	Ring        *ebpf.Map `ebpf:"ring"`
 }
 
 func (m *csumMaps) Close() error {
@@ -163,7 +163,7 @@ func (m *csumMaps) Close() error {
 		m.Crossings,
 		m.Losses,
 		m.Markings,
-		m.NoRewrites,
+		m.NewRewrites,
 		m.Rewrites,
 		m.Ring,
 	)
