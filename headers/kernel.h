@@ -55,6 +55,23 @@ enum {
 /* dst_entry.flags: the entry is left out of its dst_ops' counter; unchanged since 3.0 */
 #define DST_NOCOUNT 0x0008
 
+#define AF_INET 2
+#define AF_INET6 10
+#define ETH_P_IP 0x0800
+#define ETH_P_8021Q 0x8100
+#define ETH_P_IPV6 0x86dd
+#define ETH_P_8021AD 0x88a8
+#define ARPHRD_ETHER 1
+#define ARPHRD_LOOPBACK 772
+#define IPPROTO_HOPOPTS 0
+#define IPPROTO_ICMP 1
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_ROUTING 43
+#define IPPROTO_FRAGMENT 44
+#define IPPROTO_ICMPV6 58
+#define IPPROTO_DSTOPTS 60
+
 /* skb->ip_summed; include/linux/skbuff.h explains them at length. */
 #define CHECKSUM_NONE 0
 #define CHECKSUM_UNNECESSARY 1
@@ -206,6 +223,7 @@ struct net_device {
 	char name[IFNAMSIZ];
 	unsigned long state; /* enum netdev_state_t */
 	int ifindex;
+	unsigned short type; /* ARPHRD_ */
 	__u8 reg_state; /* u8 since 6.8 and in later stable releases; see below */
 	possible_net_t nd_net;
 	int *pcpu_refcnt; /* per-CPU pointer, when CONFIG_PCPU_DEV_REFCNT */
@@ -308,7 +326,39 @@ struct Qdisc {
 };
 
 struct sk_buff {
+	struct net_device *dev;
+	unsigned int len;
+	unsigned int data_len; /* of it, in fragments */
 	__u8 ip_summed : 2;
+	__u8 tc_at_ingress : 1; /* with CONFIG_NET_XGRESS, before 6.6 CONFIG_NET_CLS_ACT */
+	unsigned int end; /* of the linear part, from head: there skb_shared_info is */
+	unsigned char *head;
+	unsigned char *data;
+};
+
+struct page {
+	unsigned long flags; /* nothing of it is read: only its size is asked for */
+};
+
+/* A page fragment of a packet before 6.9 (21d2e6737c97), */
+struct bio_vec {
+	struct page *bv_page;
+	unsigned int bv_len;
+	unsigned int bv_offset;
+};
+
+/* and since. */
+struct skb_frag {
+	unsigned long netmem; /* a struct page, unless bit 0 is set */
+	unsigned int len;
+	unsigned int offset;
+};
+
+struct skb_shared_info {
+	__u8 nr_frags;
+	unsigned short gso_size;
+	struct sk_buff *frag_list;
+	struct bio_vec frags[1]; /* of the kind above */
 };
 
 struct module {

@@ -23,7 +23,8 @@ enum record_type {
 	RECORD_DEV_FREE = 10,     /* such a net_device was freed after all */
 	RECORD_CONSOLE_WAIT = 11, /* the kernel's own message about such a device */
 	RECORD_MODULE_LOAD = 12,  /* a kernel module is about to become live */
-	RECORD_CSUM_REWRITE = 13, /* a veth turned CHECKSUM_NONE into CHECKSUM_UNNECESSARY */
+	RECORD_CSUM_REWRITE = 13, /* a device turned CHECKSUM_NONE into CHECKSUM_UNNECESSARY */
+	RECORD_CSUM_CORRUPT = 14, /* and the checksum of such a packet was wrong */
 	RECORD_DST_FAILURE = 15,  /* dst_alloc() returned NULL */
 	RECORD_DST_CROSSING = 16, /* a dst entry was released from another account than it was charged to */
 	RECORD_HOLDER = 18,       /* an object that points at a net_device in unregistration */
@@ -189,15 +190,78 @@ struct module_load_record {
 	char name[56]; /* MODULE_NAME_LEN on 64-bit */
 };
 
-struct csum_rewrite_record {
-	struct record_header header;
+/* Who changed the mark. */
+enum csum_by {
+	CSUM_BY_VETH = 1, /* veth_xmit() */
+	CSUM_BY_TC = 2,   /* a tc program, by bpf_csum_level() */
+};
+
+enum csum_direction {
+	CSUM_DIRECTION_UNKNOWN,
+	CSUM_INGRESS, /* the packet was coming in by the device */
+	CSUM_EGRESS,  /* going out */
+};
+
+/* What adding up a packet's checksum led to. */
+enum csum_verdict {
+	CSUM_GOOD,
+	CSUM_CORRUPT,
+	CSUM_NO_CHECKSUM, /* UDP with a checksum of 0 */
+	CSUM_GSO,         /* a packet that is yet to be cut: it has none of its own */
+	CSUM_FRAGMENT,    /* of an IP packet, whose checksum covers all of them */
+	CSUM_PROTOCOL,    /* none that is known here */
+	CSUM_NONLINEAR,   /* in memory that could not be found */
+	CSUM_TRUNCATED,   /* shorter than its headers say, or not readable */
+	CSUM_UNCHECKED,   /* over the limit, or not one of those to be checked */
+	CSUM_VERDICTS,
+};
+
+/* Index of the counts: skb->ip_summed before and after, each 0 to 3. */
+#define CSUM_TRANSITION(from, to) ((from) * 4 + (to))
+#define CSUM_TRANSITIONS 16
+
+struct csum_device {
 	struct netns_id netns; /* of the device that the packet was sent on */
 	struct netns_id peer_netns;
-	__u64 packets; /* rewritten on this device since tracing started */
+	__u64 packets; /* NONE to UNNECESSARY on this device since tracing started */
 	__s32 ifindex;
-	__s32 peer_ifindex;
+	__s32 peer_ifindex; /* 0: there is no peer (CSUM_BY_TC) */
 	char name[IFNAMSIZ];
 	char peer_name[IFNAMSIZ];
+	__u32 by;        /* enum csum_by */
+	__u32 direction; /* enum csum_direction */
+};
+
+struct csum_counts {
+	__u64 transitions[CSUM_TRANSITIONS];
+	__u64 verdicts[CSUM_VERDICTS]; /* of the packets NONE to UNNECESSARY: their sum is `packets` */
+};
+
+struct csum_rewrite_record {
+	struct record_header header;
+	struct csum_device device;
+	struct csum_counts counts;
+};
+
+#define CSUM_PACKET_BYTES 128
+
+struct csum_corrupt_record {
+	struct record_header header;
+	struct csum_device device;
+	__u64 corrupt; /* packets so far, also those that no record was made for */
+	__u32 packet_bytes;
+	__u32 captured_bytes;
+	__u32 family; /* AF_INET or AF_INET6 */
+	__u32 protocol;
+	__u32 tags; /* VLAN tags in the packet */
+	__u16 found; /* checksums, as numbers */
+	__u16 expected;
+	__u16 source_port; /* 0 for ICMP and ICMPv6 */
+	__u16 destination_port;
+	__u32 pad;
+	__u8 source[16]; /* IPv4 in the first four */
+	__u8 destination[16];
+	__u8 packet[CSUM_PACKET_BYTES]; /* from the Ethernet header on */
 };
 
 /* Whose dst_ops: those of one namespace, or those that all namespaces share. */

@@ -65,6 +65,7 @@ func live(ctx context.Context, o *liveOptions) error {
 			HomeInode: home, Away: o.away,
 		},
 		Refs: probe.RefsOptions{Objects: uint32(o.objects)},
+		Csum: probe.CsumOptions{Every: o.csumEvery, PerSecond: o.csumRate},
 	})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -109,7 +110,7 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 		case probe.DetectorRefs:
 			detectors = append(detectors, refs.New(known))
 		case probe.DetectorCsum:
-			detectors = append(detectors, csum.New(known))
+			detectors = append(detectors, csum.New(csum.Config{Every: t.options.csumEvery, PerSecond: t.options.csumRate}, known))
 		case probe.DetectorDst:
 			detectors = append(detectors, dst.New(known))
 		}

@@ -89,7 +89,8 @@ prints nothing until it finds one:
            parent was there with setns(), or gone and never returned
   refs     a network device that cannot be freed because somebody holds it
            ("unregister_netdevice: waiting for veth1 to become free")
-  csum     a veth device that marks checksums as verified that nobody verified
+  csum     a veth device, or a tc program, that marks checksums as verified that
+           nobody verified
 
 Without a subcommand it traces live until Ctrl-C, --duration, or the end of what
 it watches. Findings go to standard output, everything else to standard error.

@@ -28,6 +28,9 @@ type liveOptions struct {
 	away     time.Duration
 	duration time.Duration
 
+	csumEvery uint32
+	csumRate  uint32
+
 	json      bool
 	quiet     bool
 	verbose   bool
@@ -50,6 +53,8 @@ func (o *liveOptions) addFlags(f *pflag.FlagSet) {
 		"for daemons whose threads live in several on purpose (default: that of the process's first thread)")
 	f.DurationVar(&o.away, "away", 5*time.Second, "how long a thread may be away from home before it is reported")
 	f.DurationVarP(&o.duration, "duration", "d", 0, "stop after this time (default: Ctrl-C)")
+	f.Uint32Var(&o.csumEvery, "csum-every", 1, "verify the checksum of one in `N` packets that a device has marked as verified; all are counted")
+	f.Uint32Var(&o.csumRate, "csum-rate", 10000, "verify at most `N` of those a second; the others are counted as unchecked (0: verify none)")
 	f.BoolVar(&o.json, "json", false, "print findings as JSON, one a line")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print findings only: no start message, no last summary")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print whole stacks, and how each thing is seen on this kernel")
@@ -105,6 +110,8 @@ func (o *liveOptions) check() error {
 		return usagef("--comm: a process name cannot be empty")
 	case o.away <= 0:
 		return usagef("--away must be more than nothing, got %s", o.away)
+	case o.csumEvery == 0:
+		return usagef("--csum-every must be 1 or more: one in so many packets is verified (--csum-rate 0 verifies none)")
 	case o.duration < 0:
 		return usagef("--duration cannot be negative, got %s", o.duration)
 	case o.ringBytes < os.Getpagesize() || o.ringBytes > 1<<30 || o.ringBytes&(o.ringBytes-1) != 0:

@@ -76,11 +76,14 @@ type Namer struct {
 	containers *containerNames
 	boot       *bootClock
 
-	mu       sync.Mutex // guards what is below; never held while reading files
-	host     Netns      // Inode is 0 until known
-	hostRead time.Time
-	names    *lru[uint32, entry]
-	misses   *lru[uint32, time.Time]
+	// readingHost has the first askers wait for the one that reads. Taken before mu.
+	readingHost sync.Mutex
+	hostRead    time.Time // guarded by it
+
+	mu     sync.Mutex // guards what is below; never held while reading files
+	host   Netns      // Inode is 0 until known
+	names  *lru[uint32, entry]
+	misses *lru[uint32, time.Time]
 
 	// resolving serialises what reads files to answer Netns, so that any
 	// number of askers share one walk. Taken before mu.
@@ -140,16 +143,16 @@ func (n *Namer) Netns(inode uint32, hintPIDs ...int) (Netns, bool) {
 // Host returns the inode of PID 1's network namespace: 0 if it may not be
 // read. Where /proc is a container's, that is the container's.
 func (n *Namer) Host() uint32 {
-	now := time.Now()
-	n.mu.Lock()
-	inode, due := n.host.Inode, n.hostRead.IsZero() || now.Sub(n.hostRead) >= retryAfter
-	if inode != 0 || !due {
-		n.mu.Unlock()
+	if inode := n.knownHost(); inode != 0 {
 		return inode
 	}
-	n.hostRead = now
-	n.mu.Unlock()
-
+	n.readingHost.Lock()
+	defer n.readingHost.Unlock()
+	// Whoever held the lock has answered this very question.
+	if inode := n.knownHost(); inode != 0 || time.Since(n.hostRead) < retryAfter {
+		return inode
+	}
+	n.hostRead = time.Now()
 	dir, err := openProcess(n.proc, 1)
 	if err != nil {
 		return 0
@@ -163,6 +166,12 @@ func (n *Namer) Host() uint32 {
 	defer n.mu.Unlock()
 	n.host = Netns{Inode: inode, Name: FromHost, NameFrom: FromHost, Pids: []int{1}}
 	return inode
+}
+
+func (n *Namer) knownHost() uint32 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.host.Inode
 }
 
 // remembered returns the last answer; fresh if it needs no check yet.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"github.com/netns-trace/netns-trace/pkg/record"
 )
@@ -36,31 +35,51 @@ var csumPoints = []point{
 			{Kprobe, "__dev_forward_skb", []string{csumProgForwardKprobe}},
 		},
 	},
+	{
+		thing: "tc programs marking checksums as verified",
+		lost:  "packets that a tc program marks as verified with bpf_csum_level() are not seen",
+		ways: []Way{
+			{Fexit, "bpf_csum_level", []string{csumProgLevelFentry, csumProgLevelFexit}},
+			{Kretprobe, "bpf_csum_level", []string{csumProgLevelKprobe, csumProgLevelKretprobe}},
+		},
+	},
 }
 
-// The keys and values of the map rewrites, as bpf/csum.bpf.c has them; a value ends
-// with the device's record, whose wire form it is.
-type (
-	deviceKey struct {
-		Cookie  uint64
-		Inum    uint32
-		Ifindex int32
-	}
-	rewritesValue struct {
-		Packets  uint64
-		Recorded uint64
-		Header   [16]byte
-		Netns    netnsID
-		Peer     netnsID
-		_        uint64
-		Ifindex  int32
-		PeerIndx int32
-		Name     [16]byte
-		PeerName [16]byte
-	}
-)
+// CsumOptions says how many of the rewritten packets have their checksum verified.
+type CsumOptions struct {
+	Every     uint32 // one in so many; 0 is 1
+	PerSecond uint32 // and at most so many a second; 0: none
+}
 
-// CsumRewrites reads the kernel's own count of rewritten packets, by device, for
+func (o CsumOptions) configure(spec *ebpf.CollectionSpec, k Kernel) error {
+	values := map[string]any{
+		csumVarVerifyEvery:     max(1, o.Every),
+		csumVarVerifyPerSecond: o.PerSecond,
+	}
+	// Where pages are in memory: x86 has these variables. Elsewhere, and where the
+	// symbols are hidden, packets in fragments are counted and not verified.
+	if symbols := k.Symbols(); symbols != nil {
+		for name, symbol := range map[string]string{
+			csumVarPageOffsetBaseAt: "page_offset_base", csumVarVmemmapBaseAt: "vmemmap_base",
+		} {
+			if found := symbols.LookupData(symbol); len(found) == 1 {
+				values[name] = found[0].Addr
+			}
+		}
+	}
+	return setVariables(spec, values)
+}
+
+// deviceKey is the key of the map rewrites, as bpf/csum_device.h has it.
+type deviceKey struct {
+	Cookie  uint64
+	Inum    uint32
+	Ifindex int32
+	By      uint32
+	_       uint32
+}
+
+// CsumRewrites reads the kernel's own counts of rewritten packets, by device, for
 // when tracing ends. It is empty when the csum detector is not running.
 func (s *Session) CsumRewrites() ([]record.CsumRewrite, error) {
 	o := s.objects[DetectorCsum]
@@ -69,14 +88,12 @@ func (s *Session) CsumRewrites() ([]record.CsumRewrite, error) {
 	}
 	var out []record.CsumRewrite
 	var key deviceKey
-	var v rewritesValue
+	value := make([]byte, o.maps[csumMapRewrites].ValueSize())
 	entries := o.maps[csumMapRewrites].Iterate()
-	for entries.Next(&key, &v) {
-		out = append(out, record.CsumRewrite{
-			Time: now(), Netns: v.Netns.id(), PeerNetns: v.Peer.id(), Packets: v.Packets,
-			Ifindex: v.Ifindex, PeerIfindex: v.PeerIndx,
-			Name: unix.ByteSliceToString(v.Name[:]), PeerName: unix.ByteSliceToString(v.PeerName[:]), Final: true,
-		})
+	for entries.Next(&key, &value) {
+		r := record.DecodeCsumCounts(value)
+		r.Time, r.Final = now(), true
+		out = append(out, r)
 	}
 	if err := entries.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
 		return nil, fmt.Errorf("reading the rewritten packets: %w", err)

@@ -16,19 +16,33 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	csumMapChecks                  = "checks"
 	csumMapCrossings               = "crossings"
 	csumMapLosses                  = "losses"
+	csumMapMarkings                = "markings"
+	csumMapNewRewrites             = "new_rewrites"
 	csumMapRewrites                = "rewrites"
 	csumMapRing                    = "ring"
 	csumProgForwardFentry          = "forward_fentry"
 	csumProgForwardKprobe          = "forward_kprobe"
+	csumProgLevelFentry            = "level_fentry"
+	csumProgLevelFexit             = "level_fexit"
+	csumProgLevelKprobe            = "level_kprobe"
+	csumProgLevelKretprobe         = "level_kretprobe"
 	csumProgModuleRawTp            = "module_raw_tp"
 	csumProgModuleTpBtf            = "module_tp_btf"
 	csumProgXmitFentry             = "xmit_fentry"
 	csumProgXmitKprobe             = "xmit_kprobe"
+	csumVarCsumCorruptRecordLayout = "csum_corrupt_record_layout"
 	csumVarCsumRewriteRecordLayout = "csum_rewrite_record_layout"
 	csumVarModuleLoadRecordLayout  = "module_load_record_layout"
+	csumVarPageOffsetBaseAt        = "page_offset_base_at"
 	csumVarSelfTgid                = "self_tgid"
+	csumVarVerified                = "verified"
+	csumVarVerifiedSince           = "verified_since"
+	csumVarVerifyEvery             = "verify_every"
+	csumVarVerifyPerSecond         = "verify_per_second"
+	csumVarVmemmapBaseAt           = "vmemmap_base_at"
 )
 
 // loadCsum returns the embedded CollectionSpec for csum.
@@ -73,31 +87,45 @@ type csumSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type csumProgramSpecs struct {
-	ForwardFentry *ebpf.ProgramSpec `ebpf:"forward_fentry"`
-	ForwardKprobe *ebpf.ProgramSpec `ebpf:"forward_kprobe"`
-	ModuleRawTp   *ebpf.ProgramSpec `ebpf:"module_raw_tp"`
-	ModuleTpBtf   *ebpf.ProgramSpec `ebpf:"module_tp_btf"`
-	XmitFentry    *ebpf.ProgramSpec `ebpf:"xmit_fentry"`
-	XmitKprobe    *ebpf.ProgramSpec `ebpf:"xmit_kprobe"`
+	ForwardFentry  *ebpf.ProgramSpec `ebpf:"forward_fentry"`
+	ForwardKprobe  *ebpf.ProgramSpec `ebpf:"forward_kprobe"`
+	LevelFentry    *ebpf.ProgramSpec `ebpf:"level_fentry"`
+	LevelFexit     *ebpf.ProgramSpec `ebpf:"level_fexit"`
+	LevelKprobe    *ebpf.ProgramSpec `ebpf:"level_kprobe"`
+	LevelKretprobe *ebpf.ProgramSpec `ebpf:"level_kretprobe"`
+	ModuleRawTp    *ebpf.ProgramSpec `ebpf:"module_raw_tp"`
+	ModuleTpBtf    *ebpf.ProgramSpec `ebpf:"module_tp_btf"`
+	XmitFentry     *ebpf.ProgramSpec `ebpf:"xmit_fentry"`
+	XmitKprobe     *ebpf.ProgramSpec `ebpf:"xmit_kprobe"`
 }
 
 // csumMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type csumMapSpecs struct {
-	Crossings *ebpf.MapSpec `ebpf:"crossings"`
-	Losses    *ebpf.MapSpec `ebpf:"losses"`
-	Rewrites  *ebpf.MapSpec `ebpf:"rewrites"`
-	Ring      *ebpf.MapSpec `ebpf:"ring"`
+	Checks      *ebpf.MapSpec `ebpf:"checks"`
+	Crossings   *ebpf.MapSpec `ebpf:"crossings"`
+	Losses      *ebpf.MapSpec `ebpf:"losses"`
+	Markings    *ebpf.MapSpec `ebpf:"markings"`
+	NewRewrites *ebpf.MapSpec `ebpf:"new_rewrites"`
+	Rewrites    *ebpf.MapSpec `ebpf:"rewrites"`
+	Ring        *ebpf.MapSpec `ebpf:"ring"`
 }
 
 // csumVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type csumVariableSpecs struct {
+	CsumCorruptRecordLayout *ebpf.VariableSpec `ebpf:"csum_corrupt_record_layout"`
 	CsumRewriteRecordLayout *ebpf.VariableSpec `ebpf:"csum_rewrite_record_layout"`
 	ModuleLoadRecordLayout  *ebpf.VariableSpec `ebpf:"module_load_record_layout"`
+	PageOffsetBaseAt        *ebpf.VariableSpec `ebpf:"page_offset_base_at"`
 	SelfTgid                *ebpf.VariableSpec `ebpf:"self_tgid"`
+	Verified                *ebpf.VariableSpec `ebpf:"verified"`
+	VerifiedSince           *ebpf.VariableSpec `ebpf:"verified_since"`
+	VerifyEvery             *ebpf.VariableSpec `ebpf:"verify_every"`
+	VerifyPerSecond         *ebpf.VariableSpec `ebpf:"verify_per_second"`
+	VmemmapBaseAt           *ebpf.VariableSpec `ebpf:"vmemmap_base_at"`
 }
 
 // csumObjects contains all objects after they have been loaded into the kernel.
@@ -120,16 +148,22 @@ func (o *csumObjects) Close() error {
 //
 // It can be passed to loadCsumObjects or ebpf.CollectionSpec.LoadAndAssign.
 type csumMaps struct {
-	Crossings *ebpf.Map `ebpf:"crossings"`
-	Losses    *ebpf.Map `ebpf:"losses"`
-	Rewrites  *ebpf.Map `ebpf:"rewrites"`
-	Ring      *ebpf.Map `ebpf:"ring"`
+	Checks      *ebpf.Map `ebpf:"checks"`
+	Crossings   *ebpf.Map `ebpf:"crossings"`
+	Losses      *ebpf.Map `ebpf:"losses"`
+	Markings    *ebpf.Map `ebpf:"markings"`
+	NewRewrites *ebpf.Map `ebpf:"new_rewrites"`
+	Rewrites    *ebpf.Map `ebpf:"rewrites"`
+	Ring        *ebpf.Map `ebpf:"ring"`
 }
 
 func (m *csumMaps) Close() error {
 	return _CsumClose(
+		m.Checks,
 		m.Crossings,
 		m.Losses,
+		m.Markings,
+		m.NewRewrites,
 		m.Rewrites,
 		m.Ring,
 	)
@@ -139,27 +173,42 @@ func (m *csumMaps) Close() error {
 //
 // It can be passed to loadCsumObjects or ebpf.CollectionSpec.LoadAndAssign.
 type csumVariables struct {
+	CsumCorruptRecordLayout *ebpf.Variable `ebpf:"csum_corrupt_record_layout"`
 	CsumRewriteRecordLayout *ebpf.Variable `ebpf:"csum_rewrite_record_layout"`
 	ModuleLoadRecordLayout  *ebpf.Variable `ebpf:"module_load_record_layout"`
+	PageOffsetBaseAt        *ebpf.Variable `ebpf:"page_offset_base_at"`
 	SelfTgid                *ebpf.Variable `ebpf:"self_tgid"`
+	Verified                *ebpf.Variable `ebpf:"verified"`
+	VerifiedSince           *ebpf.Variable `ebpf:"verified_since"`
+	VerifyEvery             *ebpf.Variable `ebpf:"verify_every"`
+	VerifyPerSecond         *ebpf.Variable `ebpf:"verify_per_second"`
+	VmemmapBaseAt           *ebpf.Variable `ebpf:"vmemmap_base_at"`
 }
 
 // csumPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadCsumObjects or ebpf.CollectionSpec.LoadAndAssign.
 type csumPrograms struct {
-	ForwardFentry *ebpf.Program `ebpf:"forward_fentry"`
-	ForwardKprobe *ebpf.Program `ebpf:"forward_kprobe"`
-	ModuleRawTp   *ebpf.Program `ebpf:"module_raw_tp"`
-	ModuleTpBtf   *ebpf.Program `ebpf:"module_tp_btf"`
-	XmitFentry    *ebpf.Program `ebpf:"xmit_fentry"`
-	XmitKprobe    *ebpf.Program `ebpf:"xmit_kprobe"`
+	ForwardFentry  *ebpf.Program `ebpf:"forward_fentry"`
+	ForwardKprobe  *ebpf.Program `ebpf:"forward_kprobe"`
+	LevelFentry    *ebpf.Program `ebpf:"level_fentry"`
+	LevelFexit     *ebpf.Program `ebpf:"level_fexit"`
+	LevelKprobe    *ebpf.Program `ebpf:"level_kprobe"`
+	LevelKretprobe *ebpf.Program `ebpf:"level_kretprobe"`
+	ModuleRawTp    *ebpf.Program `ebpf:"module_raw_tp"`
+	ModuleTpBtf    *ebpf.Program `ebpf:"module_tp_btf"`
+	XmitFentry     *ebpf.Program `ebpf:"xmit_fentry"`
+	XmitKprobe     *ebpf.Program `ebpf:"xmit_kprobe"`
 }
 
 func (p *csumPrograms) Close() error {
 	return _CsumClose(
 		p.ForwardFentry,
 		p.ForwardKprobe,
+		p.LevelFentry,
+		p.LevelFexit,
+		p.LevelKprobe,
+		p.LevelKretprobe,
 		p.ModuleRawTp,
 		p.ModuleTpBtf,
 		p.XmitFentry,

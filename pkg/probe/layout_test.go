@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -34,6 +35,16 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 		"stacks.user_bytes": ^uint64(13), "stacks.user": 77,
 	}
 	wantStacks := record.Stacks{Kernel: []uint64{0xffffffff81000001}, UserErr: 14}
+
+	csumDevice := map[string]uint64{
+		"device.netns.cookie": 1, "device.netns.inum": 2, "device.peer_netns.cookie": 3, "device.peer_netns.inum": 4,
+		"device.packets": 5, "device.ifindex": 6, "device.peer_ifindex": 7, "device.name": 'v', "device.peer_name": 'e',
+		"device.by": 2, "device.direction": 1,
+	}
+	wantCsumDevice := record.CsumDevice{
+		Netns: record.NetnsID{Cookie: 1, Inode: 2}, PeerNetns: record.NetnsID{Cookie: 3, Inode: 4},
+		Packets: 5, Ifindex: 6, PeerIfindex: 7, Name: "v", PeerName: "e", By: record.CsumByTC, Direction: record.CsumIngress,
+	}
 
 	tests := []struct {
 		object func() (*ebpf.CollectionSpec, error)
@@ -150,13 +161,23 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 		},
 		{
 			loadCsum, "csum_rewrite_record", 13,
-			[]map[string]uint64{
-				netns("netns", 1, 2), netns("peer_netns", 3, 4),
-				{"packets": 5, "ifindex": 6, "peer_ifindex": 7, "name": 'v', "peer_name": 'e'},
-			},
+			[]map[string]uint64{csumDevice, {"counts.transitions": 21, "counts.verdicts": 22}},
 			&record.CsumRewrite{
-				Time: 99, Netns: record.NetnsID{Cookie: 1, Inode: 2}, PeerNetns: record.NetnsID{Cookie: 3, Inode: 4},
-				Packets: 5, Ifindex: 6, PeerIfindex: 7, Name: "v", PeerName: "e",
+				Time: 99, CsumDevice: wantCsumDevice,
+				CsumCounts: record.CsumCounts{Transitions: [4][4]uint64{{21}}, Verdicts: record.CsumVerdicts{Good: 22}},
+			},
+		},
+		{
+			loadCsum, "csum_corrupt_record", 14,
+			[]map[string]uint64{csumDevice, {
+				"corrupt": 21, "packet_bytes": 22, "captured_bytes": 2, "family": 2, "protocol": 23, "tags": 24,
+				"found": 25, "expected": 26, "source_port": 27, "destination_port": 28,
+				"source": 0x0100007f, "destination": 0x0200007f, "packet": 0x0b0a,
+			}},
+			&record.CsumCorrupt{
+				Time: 99, CsumDevice: wantCsumDevice, Corrupt: 21, Bytes: 22, Protocol: 23, Tags: 24, Found: 25, Expected: 26,
+				Source: netip.MustParseAddrPort("127.0.0.1:27"), Destination: netip.MustParseAddrPort("127.0.0.2:28"),
+				Packet: []byte{0x0a, 0x0b},
 			},
 		},
 		{
@@ -202,12 +223,14 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(test.want, got, cmp.Comparer(slices.Equal[[]uint64])); diff != "" {
+			if diff := cmp.Diff(test.want, got, cmp.Comparer(slices.Equal[[]uint64]), cmp.Comparer(equal[netip.AddrPort])); diff != "" {
 				t.Errorf("decoded otherwise than written (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
+
+func equal[T comparable](a, b T) bool { return a == b }
 
 // wire makes the bytes of a record from the values of its fields.
 func wire(t *testing.T, object func() (*ebpf.CollectionSpec, error), kind string, fields []map[string]uint64) []byte {
@@ -289,10 +312,6 @@ func TestMapValuesAreAsLargeAsTheirStructs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	csum, err := loadCsum()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dst, err := loadDst()
 	if err != nil {
 		t.Fatal(err)
@@ -303,13 +322,43 @@ func TestMapValuesAreAsLargeAsTheirStructs(t *testing.T) {
 	}{
 		{threads.Maps[threadsMapHomes], binary.Size(homeValue{})},
 		{threads.Maps[threadsMapAway], binary.Size(awayValue{})},
-		{csum.Maps[csumMapRewrites], binary.Size(rewritesValue{})},
 		{dst.Maps[dstMapFailures], binary.Size(dstFailure{})},
 		{dst.Maps[dstMapCrossedEntries], binary.Size(dstCrossingValue{})},
 	} {
 		if got := m.spec.ValueSize; int(got) != m.size {
 			t.Errorf("values of %s are %d bytes in C, %d in Go", m.spec.Name, got, m.size)
 		}
+	}
+}
+
+// A value of the map rewrites begins with what a record has, and its key is made in Go.
+func TestRewritesAreDecodedWhereTheProgramsPutThem(t *testing.T) {
+	spec, err := loadCsum()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := spec.Maps[csumMapRewrites]
+	if got := binary.Size(deviceKey{}); int(m.KeySize) != got {
+		t.Errorf("keys are %d bytes in C, %d in Go", m.KeySize, got)
+	}
+	value, ok := btf.UnderlyingType(m.Value).(*btf.Struct)
+	if !ok || m.ValueSize < record.CsumMapBytes {
+		t.Fatalf("a value is %v of %d bytes, needs a struct of %d", m.Value, m.ValueSize, record.CsumMapBytes)
+	}
+	raw := make([]byte, m.ValueSize)
+	for path, n := range map[string]uint64{"device.ifindex": 6, "device.name": 'v', "counts.transitions": 9, "counts.verdicts": 22} {
+		at, _ := place(t, value, path)
+		if path == "counts.transitions" {
+			at += 8 // NONE to UNNECESSARY
+		}
+		raw[at] = byte(n)
+	}
+	want := record.CsumRewrite{
+		CsumDevice: record.CsumDevice{Ifindex: 6, Name: "v", Packets: 9},
+		CsumCounts: record.CsumCounts{Transitions: [4][4]uint64{{0, 9}}, Verdicts: record.CsumVerdicts{Good: 22}},
+	}
+	if diff := cmp.Diff(want, record.DecodeCsumCounts(raw)); diff != "" {
+		t.Errorf("decoded otherwise than written (-want +got):\n%s", diff)
 	}
 }
 

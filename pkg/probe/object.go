@@ -29,12 +29,18 @@ type object struct {
 	plan      Plan
 	maps      map[string]*ebpf.Map
 	programs  map[string]*ebpf.Program
-	links     []io.Closer
+	links     []attachment
 	iterators map[string]*link.Iter // by what they go through
 
 	detector string
 	points   []point // of the plan, in its order
 	loader   loader  // for points that wait for their module
+}
+
+// attachment is a way that was taken.
+type attachment struct {
+	way Way
+	closers
 }
 
 // load takes the best way for each point: first of those that the kernel, asked,
@@ -91,7 +97,7 @@ func (o *object) attach(p point, ask asker) Outcome {
 	for _, way := range p.ways {
 		hooks, err := ask.can(p, way)
 		if err == nil {
-			err = o.take(hooks, o.maps[p.over])
+			err = o.take(way, hooks, o.maps[p.over])
 		}
 		if err == nil {
 			out.Way = &way
@@ -104,22 +110,47 @@ func (o *object) attach(p point, ask asker) Outcome {
 	return out
 }
 
-// moduleLoaded attaches the points that waited for the module, and returns what
-// came of them.
+// concerns reports whether a point is in the module.
+func (o *object) concerns(module string) bool {
+	return slices.ContainsFunc(o.points, func(p point) bool { return p.module == module })
+}
+
+// moduleLoaded attaches the points that are in the module, and returns what came of
+// them. What was attached before was in an earlier load of it, and went with that: a
+// kprobe does not keep a module from being unloaded.
 func (o *object) moduleLoaded(module string, ask asker) []Outcome {
 	var out []Outcome
 	ask.programs = o.loader.spec.Programs
 	for i, p := range o.points {
-		if o.plan[i].WaitsFor == module && ask.present(p) {
-			o.plan[i] = o.attach(p, ask)
-			out = append(out, o.plan[i])
+		if p.module != module || !ask.present(p) {
+			continue
 		}
+		if gone := o.plan[i].Way; gone != nil {
+			o.release(*gone)
+		}
+		o.plan[i] = o.attach(p, ask)
+		out = append(out, o.plan[i])
 	}
 	return out
 }
 
+// release frees what is left of a way whose function is gone.
+func (o *object) release(way Way) {
+	o.links = slices.DeleteFunc(o.links, func(a attachment) bool {
+		if a.way.String() != way.String() {
+			return false
+		}
+		_ = a.Close() // the kernel has taken the probe off already
+		return true
+	})
+	for _, name := range way.programs {
+		_ = o.programs[name].Close()
+		delete(o.programs, name)
+	}
+}
+
 // take loads and attaches the programs of one way: all or none.
-func (o *object) take(hooks []hook, over *ebpf.Map) error {
+func (o *object) take(way Way, hooks []hook, over *ebpf.Map) error {
 	var taken []io.Closer
 	for _, h := range hooks {
 		prog, err := o.loader.program(h.program)
@@ -138,7 +169,7 @@ func (o *object) take(hooks []hook, over *ebpf.Map) error {
 			o.iterators[hooks[i].target] = it
 		}
 	}
-	o.links = append(o.links, taken...)
+	o.links = append(o.links, attachment{way, taken})
 	return nil
 }
 

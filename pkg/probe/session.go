@@ -52,6 +52,7 @@ type Options struct {
 	RingBytes int    // size of the ring buffer: a power of two, at least a page
 	Threads   ThreadsOptions
 	Refs      RefsOptions
+	Csum      CsumOptions
 }
 
 // Session is the programs at work in the kernel. Nothing is pinned: all of it goes
@@ -140,7 +141,7 @@ func setOf(detector string, k Kernel, o Options) (*set, error) {
 	case DetectorCsum:
 		return &set{
 			detector: detector, spec: loadCsum, points: csumPoints,
-			configure: func(*ebpf.CollectionSpec) error { return nil },
+			configure: func(spec *ebpf.CollectionSpec) error { return o.Csum.configure(spec, k) },
 		}, nil
 	case DetectorDst:
 		return &set{
@@ -164,14 +165,10 @@ func (s *Session) Plan() Plan {
 	return append(plan, s.leftOut...)
 }
 
-// ModuleLoaded attaches what waited for a kernel module, and returns what came of
-// it. The module tells of itself before it is live: it is given a moment.
+// ModuleLoaded attaches to the functions of a kernel module that has just been
+// loaded, for the first time or again, and returns what came of it. The module tells of itself before it is live: it is given a moment.
 func (s *Session) ModuleLoaded(ctx context.Context, module string) []Outcome {
-	waited := false
-	for _, o := range s.Plan() {
-		waited = waited || o.WaitsFor == module
-	}
-	if !waited {
+	if !slices.ContainsFunc(s.detectors, func(d string) bool { return s.objects[d].concerns(module) }) {
 		return nil
 	}
 	k := s.kernel

@@ -26,6 +26,7 @@ const (
 	typeConsoleWait  = 11
 	typeModuleLoad   = 12
 	typeCsumRewrite  = 13
+	typeCsumCorrupt  = 14
 	typeDstFailure   = 15
 	typeDstCrossing  = 16
 	typeHolder       = 18
@@ -59,7 +60,8 @@ var bodySize = map[uint16]int{
 	typeDevFree:      16 + netnsSize + 16 + nameSize,
 	typeConsoleWait:  8 + textSize,
 	typeModuleLoad:   moduleSize,
-	typeCsumRewrite:  2*netnsSize + 16 + 2*nameSize,
+	typeCsumRewrite:  csumDeviceSize + csumCountsSize,
+	typeCsumCorrupt:  csumCorruptSize,
 	typeDstFailure:   netnsSize + 48 + nameSize + threadSize + stacksSize,
 	typeDstCrossing:  2*netnsSize + 48,
 	typeHolder:       24 + threadSize + 24 + 2*16,
@@ -90,6 +92,7 @@ type Decoder struct {
 	consoleWait  ConsoleWait
 	moduleLoad   ModuleLoad
 	csumRewrite  CsumRewrite
+	csumCorrupt  CsumCorrupt
 	dstFailure   DstFailure
 	dstCrossing  DstCrossing
 	holder       Holder
@@ -171,10 +174,11 @@ func (d *Decoder) body(kind uint16, t Time) Record {
 		return r
 	case typeCsumRewrite:
 		r := &d.csumRewrite
-		r.Time, r.Netns, r.PeerNetns, r.Packets = t, c.netns(), c.netns(), c.u64()
-		r.Ifindex, r.PeerIfindex = int32(c.u32()), int32(c.u32())
-		r.Name, r.PeerName = c.text(nameSize), c.text(nameSize)
+		r.Time, r.CsumDevice, r.CsumCounts = t, c.csumDevice(), c.csumCounts()
 		return r
+	case typeCsumCorrupt:
+		c.csumCorrupt(t, &d.csumCorrupt)
+		return &d.csumCorrupt
 	case typeDstFailure:
 		return d.failure(t)
 	case typeDstCrossing:
@@ -243,6 +247,7 @@ func (c *cursor) bytes(n int) []byte {
 }
 
 func (c *cursor) skip(n int)  { c.b = c.b[n:] }
+func (c *cursor) u16() uint16 { return le.Uint16(c.bytes(2)) }
 func (c *cursor) u32() uint32 { return le.Uint32(c.bytes(4)) }
 func (c *cursor) u64() uint64 { return le.Uint64(c.bytes(8)) }
 

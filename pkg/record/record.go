@@ -135,18 +135,6 @@ type StrandedCall struct {
 	Address                     []byte // struct sockaddr given to connect(2), at most 32 bytes
 }
 
-// CsumRewrite is a veth device that turns CHECKSUM_NONE into CHECKSUM_UNNECESSARY.
-// One is made at its first such packet and then at most every second; the count is
-// of all of them.
-type CsumRewrite struct {
-	Time
-	Netns, PeerNetns     NetnsID
-	Packets              uint64 // rewritten on this device since tracing started
-	Ifindex, PeerIfindex int32
-	Name, PeerName       string
-	Final                bool // read from the kernel's own count when tracing ends
-}
-
 // ModuleLoad is a kernel module that is about to become live.
 type ModuleLoad struct {
 	Time

@@ -64,6 +64,8 @@ func (n *Namer) Names(rec record.Record) []record.Record {
 		out = append(n.processName(r.Thread), n.stacks(r.Thread.TGID, &r.Stacks)...)
 	case *record.CsumRewrite:
 		out = append(n.netns(r.Netns), n.netns(r.PeerNetns)...)
+	case *record.CsumCorrupt:
+		out = append(n.netns(r.Netns), n.netns(r.PeerNetns)...)
 	case *record.DstFailure:
 		out = append(n.netns(r.Ops.Netns, int(r.Thread.TGID)), n.processName(r.Thread)...)
 		out = append(out, n.stacks(r.Thread.TGID, &r.Stacks)...)

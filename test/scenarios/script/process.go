@@ -42,6 +42,7 @@ func (s *scene) commands() map[string]func(*testscript.TestScript, bool, []strin
 		"trace":    s.trace,
 		"finding":  s.finding,
 		"silent":   s.silent,
+		"final":    s.final,
 		"said":     s.saidLine,
 		"untrace":  s.untrace,
 		"attached": attached,

@@ -152,8 +152,11 @@ func (s *scene) said() string {
 }
 
 func (s *scene) findings(ts *testscript.TestScript) []map[string]any {
+	return parseFindings(ts, s.tracer.process.stdout.String())
+}
+
+func parseFindings(ts *testscript.TestScript, text string) []map[string]any {
 	var out []map[string]any
-	text := s.tracer.process.stdout.String()
 	text = text[:strings.LastIndexByte(text, '\n')+1] // the last line may still be growing
 	for line := range strings.Lines(text) {
 		var f map[string]any
