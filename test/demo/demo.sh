@@ -57,4 +57,21 @@ echo all > /sys/kernel/debug/refleak/put
 sleep 1.5
 untrace
 wait
+
+say "dst: a route cannot be allocated; entries of one namespace are released from another's counter."
+insmod /faults/dstfail.ko
+insmod /faults/dstcross.ko
+run ip netns add redis1
+run ip -n redis1 link set lo up
+trace --only dst
+echo 1 4 >/sys/kernel/debug/dstfail/fail
+run ip -n redis1 route get 127.0.0.1 || true
+sleep 1
+(
+	exec 3</run/netns/redis0 4</run/netns/redis1
+	echo 3 3 4 >/sys/kernel/debug/dstcross/cross
+)
+sleep 2
+untrace
+echo >/sys/kernel/debug/dstcross/undo
 say "healthy hosts print nothing: see test/scenarios/busy-host.txtar and dockerd.txtar"

@@ -83,10 +83,12 @@ func build(ctx context.Context, cache lab.Cache, kernel lab.Kernel, root string)
 		return nil, err
 	}
 	files["/usr/local/bin/setnsclone"] = filepath.Join(clone, "setnsclone")
-	leak, err := lab.BuildModule(ctx, cache, kernel, filepath.Join(root, "test/faults/refleak"))
-	if err != nil {
-		return nil, err
+	for _, name := range []string{"refleak", "dstfail", "dstcross"} {
+		ko, err := lab.BuildModule(ctx, cache, kernel, filepath.Join(root, "test/faults", name))
+		if err != nil {
+			return nil, err
+		}
+		files["/faults/"+name+".ko"] = ko
 	}
-	files["/faults/refleak.ko"] = leak
 	return files, nil
 }
