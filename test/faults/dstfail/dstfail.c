@@ -8,9 +8,8 @@
  *		family fail, in process PID only if it is given
  *	left	read: how many of them are still to come
  *
- * A kprobe on dst_alloc() notes the cache that it is about to use; a kretprobe on
- * the function that allocates from it gives the object back and returns NULL.
- */
+ * A kprobe on dst_alloc() notes the cache that it is about to use; a kprobe on the
+ * function that allocates from it goes on in one that returns NULL. */
 #include <linux/atomic.h>
 #include <linux/debugfs.h>
 #include <linux/fs.h>
@@ -50,37 +49,39 @@ static int dstfail_on_alloc(struct kprobe *p, struct pt_regs *regs)
 	return 0;
 }
 
-struct dstfail_instance {
-	struct kmem_cache *cache;
-};
-
-/* Not 0: this call is not followed to its return. */
-static int dstfail_on_cache_entry(struct kretprobe_instance *ri,
-				  struct pt_regs *regs)
+static noinline void *dstfail_no_memory(void)
 {
-	struct dstfail_armed *armed = this_cpu_ptr(&dstfail_armed);
-	struct dstfail_instance *in = (void *)ri->data;
-
-	if (armed->task != current ||
-	    (void *)regs_get_kernel_argument(regs, 0) != armed->cache)
-		return 1;
-	armed->task = NULL;
-	if (atomic_dec_if_positive(&dstfail_left) < 0)
-		return 1;
-	in->cache = armed->cache;
-	return 0;
+	return NULL;
 }
 
-static int dstfail_on_cache_return(struct kretprobe_instance *ri,
-				   struct pt_regs *regs)
+static int dstfail_on_cache(struct kprobe *p, struct pt_regs *regs)
 {
-	struct dstfail_instance *in = (void *)ri->data;
-	void *object = (void *)regs_return_value(regs);
+	struct dstfail_armed *armed = NULL;
+	int cpu;
 
-	if (object)
-		kmem_cache_free(in->cache, object);
-	regs_set_return_value(regs, 0);
-	return 0;
+	if (atomic_read(&dstfail_left) <= 0)
+		return 0;
+	/* It may have been moved to another CPU meanwhile. */
+	for_each_possible_cpu(cpu) {
+		armed = per_cpu_ptr(&dstfail_armed, cpu);
+		if (READ_ONCE(armed->task) == current &&
+		    armed->cache == (void *)regs_get_kernel_argument(regs, 0))
+			break;
+		armed = NULL;
+	}
+	if (!armed)
+		return 0;
+	WRITE_ONCE(armed->task, NULL);
+	if (atomic_dec_if_positive(&dstfail_left) < 0)
+		return 0;
+	instruction_pointer_set(regs, (unsigned long)dstfail_no_memory);
+	return 1;
+}
+
+/* Only kprobes that have one may change where the function goes on. */
+static void dstfail_after_cache(struct kprobe *p, struct pt_regs *regs,
+				unsigned long flags)
+{
 }
 
 static struct kprobe dstfail_alloc = {
@@ -88,17 +89,15 @@ static struct kprobe dstfail_alloc = {
 	.pre_handler = dstfail_on_alloc,
 };
 
-static struct kretprobe dstfail_cache = {
+static struct kprobe dstfail_cache = {
 /* 7bd230a26648 made kmem_cache_alloc() a macro */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
-	.kp.symbol_name = "kmem_cache_alloc_noprof",
+	.symbol_name = "kmem_cache_alloc_noprof",
 #else
-	.kp.symbol_name = "kmem_cache_alloc",
+	.symbol_name = "kmem_cache_alloc",
 #endif
-	.entry_handler = dstfail_on_cache_entry,
-	.handler = dstfail_on_cache_return,
-	.data_size = sizeof(struct dstfail_instance),
-	.maxactive = 256,
+	.pre_handler = dstfail_on_cache,
+	.post_handler = dstfail_after_cache,
 };
 
 static ssize_t dstfail_write(struct file *file, const char __user *buf,
@@ -147,13 +146,13 @@ static const struct file_operations dstfail_left_fops = {
 
 static int __init dstfail_init(void)
 {
-	int err = register_kretprobe(&dstfail_cache);
+	int err = register_kprobe(&dstfail_cache);
 
 	if (err)
 		return err;
 	err = register_kprobe(&dstfail_alloc);
 	if (err) {
-		unregister_kretprobe(&dstfail_cache);
+		unregister_kprobe(&dstfail_cache);
 		return err;
 	}
 	dstfail_dir = debugfs_create_dir("dstfail", NULL);
@@ -166,7 +165,7 @@ static void __exit dstfail_exit(void)
 {
 	debugfs_remove(dstfail_dir);
 	unregister_kprobe(&dstfail_alloc);
-	unregister_kretprobe(&dstfail_cache);
+	unregister_kprobe(&dstfail_cache);
 }
 
 module_init(dstfail_init);
