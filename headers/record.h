@@ -28,6 +28,7 @@ enum record_type {
 	RECORD_DST_FAILURE = 15,  /* dst_alloc() returned NULL */
 	RECORD_DST_CROSSING = 16, /* a dst entry was released from another account than it was charged to */
 	RECORD_HOLDER = 18,       /* an object that points at a net_device in unregistration */
+	RECORD_NETNS_BIRTH = 19,  /* a network namespace was made */
 };
 
 #define RECORD_VERSION 1
@@ -183,6 +184,12 @@ struct console_wait_record {
 	__u32 bytes;
 	__u32 pad;
 	char text[128];
+};
+
+struct netns_birth_record {
+	struct record_header header;
+	struct netns_id netns;
+	struct thread_id thread; /* that made it */
 };
 
 struct module_load_record {

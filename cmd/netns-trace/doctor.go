@@ -76,6 +76,7 @@ func diagnose(ctx context.Context, avoid []probe.Kind) diagnosis {
 func (d *diagnosis) try(ctx context.Context, sys system, detector string, avoid []probe.Kind) {
 	session, err := probe.Open(ctx, sys.kernel, probe.Options{
 		Detectors: []string{detector}, Required: []string{detector}, Avoid: avoid, RingBytes: 1 << 16,
+		Names: len(d.Plan) == 0, // once is enough
 	})
 	if err != nil {
 		if unseen := (*probe.UnseenError)(nil); errors.As(err, &unseen) {

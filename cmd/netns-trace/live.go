@@ -56,6 +56,7 @@ func live(ctx context.Context, o *liveOptions) error {
 
 	session, err := probe.Open(ctx, sys.kernel, probe.Options{
 		Detectors: o.only,
+		Names:     true,
 		Required:  o.required,
 		Avoid:     kinds(o.avoid),
 		RingBytes: o.ringBytes,

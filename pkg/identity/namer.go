@@ -140,6 +140,35 @@ func (n *Namer) Netns(inode uint32, hintPIDs ...int) (Netns, bool) {
 	return n.resolve(inode, hintPIDs)
 }
 
+// Born says that inode is now the number of a namespace that was just made: what was
+// known of an earlier one of that number is forgotten.
+func (n *Namer) Born(inode uint32) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.names.remove(inode)
+	n.misses.remove(inode)
+}
+
+// Learn looks for a name of a young namespace, where that is cheap: at the bind
+// mounts, once a second at most, and at hintPID. What it finds is remembered for when
+// the namespace is gone.
+func (n *Namer) Learn(inode uint32, hintPID int) (Netns, bool) {
+	if ns, known, fresh := n.remembered(inode); fresh && known {
+		return ns, known
+	}
+	n.resolving.Lock()
+	defer n.resolving.Unlock()
+	now := time.Now()
+	n.binds.refresh(now)
+	binds, residents := n.binds.of(inode, nil), n.residents(inode, []int{hintPID}, nil, now)
+	if len(binds) == 0 && len(residents) == 0 {
+		return Netns{Inode: inode}, false
+	}
+	found := entry{netns: n.name(inode, binds, residents, now), binds: binds, residents: residents}
+	n.remember(found)
+	return found.netns, true
+}
+
 // Host returns the inode of PID 1's network namespace: 0 if it may not be
 // read. Where /proc is a container's, that is the container's.
 func (n *Namer) Host() uint32 {

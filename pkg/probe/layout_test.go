@@ -150,6 +150,13 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 			},
 		},
 		{
+			loadNames, "netns_birth_record", 19,
+			[]map[string]uint64{netns("netns", 1, 2), thread("thread", 3, 4, 5)},
+			&record.NetnsBirth{
+				Time: 99, Netns: record.NetnsID{Cookie: 1, Inode: 2}, Thread: record.Thread{TGID: 3, TID: 4, Start: 5, Comm: "d"},
+			},
+		},
+		{
 			loadRefs, "console_wait_record", 11,
 			[]map[string]uint64{{"text": 'u'}},
 			&record.ConsoleWait{Time: 99, Text: "u"},
@@ -365,7 +372,7 @@ func TestRewritesAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 // Each way names programs that exist, of the kind that it says it is; a map that
 // all objects share must be one.
 func TestWaysNameProgramsOfTheirKind(t *testing.T) {
-	for detector, points := range map[string][]point{DetectorThreads: threadsPoints, DetectorRefs: refsPoints, DetectorCsum: csumPoints, DetectorDst: dstPoints} {
+	for detector, points := range map[string][]point{DetectorThreads: threadsPoints, DetectorRefs: refsPoints, DetectorCsum: csumPoints, DetectorDst: dstPoints, Names: namesPoints} {
 		set, err := setOf(detector, Kernel{}, Options{})
 		if err != nil {
 			t.Fatal(err)

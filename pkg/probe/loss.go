@@ -49,7 +49,7 @@ const RingFull = "ring_full"
 func (s *Session) Losses() ([]record.Loss, error) {
 	var out []record.Loss
 	at := now()
-	for _, detector := range s.detectors {
+	for _, detector := range s.parts() {
 		l := s.objects[detector]
 		for i, cause := range lossCauses {
 			n, err := perCPUSum(l.maps["losses"], uint32(i))

@@ -48,6 +48,7 @@ type Options struct {
 	// Required are those of Detectors without which nothing shall be attached; any
 	// other is left out if it cannot work on this kernel.
 	Required  []string
+	Names     bool   // see Names
 	Avoid     []Kind // ways not to take
 	RingBytes int    // size of the ring buffer: a power of two, at least a page
 	Threads   ThreadsOptions
@@ -103,6 +104,9 @@ func (s *Session) open(ctx context.Context, k Kernel, o Options) error {
 	if len(s.detectors) == 0 {
 		return errors.Join(without...)
 	}
+	if o.Names {
+		return s.add(ctx, Names, k, o)
+	}
 	return nil
 }
 
@@ -120,8 +124,18 @@ func (s *Session) add(ctx context.Context, detector string, k Kernel, o Options)
 		return err
 	}
 	s.objects[detector] = obj
-	s.detectors = append(s.detectors, detector)
+	if detector != Names {
+		s.detectors = append(s.detectors, detector)
+	}
 	return nil
+}
+
+// parts are the detectors at work, and the names.
+func (s *Session) parts() []string {
+	if s.objects[Names] == nil {
+		return s.detectors
+	}
+	return append(slices.Clone(s.detectors), Names)
 }
 
 // setOf is what belongs to one detector.
@@ -143,6 +157,11 @@ func setOf(detector string, k Kernel, o Options) (*set, error) {
 			detector: detector, spec: loadCsum, points: csumPoints,
 			configure: func(spec *ebpf.CollectionSpec) error { return o.Csum.configure(spec, k) },
 		}, nil
+	case Names:
+		return &set{
+			detector: detector, spec: loadNames, points: namesPoints,
+			configure: configureNames,
+		}, nil
 	case DetectorDst:
 		return &set{
 			detector: detector, spec: loadDst, points: dstPoints,
@@ -159,7 +178,7 @@ func (s *Session) Detectors() []string { return slices.Clone(s.detectors) }
 // being at work.
 func (s *Session) Plan() Plan {
 	var plan Plan
-	for _, detector := range s.detectors {
+	for _, detector := range s.parts() {
 		plan = append(plan, s.objects[detector].plan...)
 	}
 	return append(plan, s.leftOut...)
@@ -239,7 +258,7 @@ func (s *Session) Pending() int { return s.reader.AvailableBytes() }
 // Detach takes all probes off; what they have written can still be read.
 func (s *Session) Detach() error {
 	var errs []error
-	for _, detector := range s.detectors {
+	for _, detector := range s.parts() {
 		errs = append(errs, s.objects[detector].detach())
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -251,7 +270,7 @@ func (s *Session) Detach() error {
 // Close detaches everything and frees it.
 func (s *Session) Close() error {
 	var errs []error
-	for _, detector := range s.detectors {
+	for _, detector := range s.parts() {
 		errs = append(errs, s.objects[detector].Close())
 	}
 	if s.reader != nil {

@@ -30,6 +30,7 @@ const (
 	typeDstFailure   = 15
 	typeDstCrossing  = 16
 	typeHolder       = 18
+	typeNetnsBirth   = 19
 )
 
 // Sizes on the wire. A record may be longer than its size here: a newer writer
@@ -65,6 +66,7 @@ var bodySize = map[uint16]int{
 	typeDstFailure:   netnsSize + 48 + nameSize + threadSize + stacksSize,
 	typeDstCrossing:  2*netnsSize + 48,
 	typeHolder:       24 + threadSize + 24 + 2*16,
+	typeNetnsBirth:   netnsSize + threadSize,
 }
 
 // ErrMalformed is wrapped by every error of Decode.
@@ -96,6 +98,7 @@ type Decoder struct {
 	dstFailure   DstFailure
 	dstCrossing  DstCrossing
 	holder       Holder
+	netnsBirth   NetnsBirth
 
 	comms commCache
 }
@@ -185,6 +188,10 @@ func (d *Decoder) body(kind uint16, t Time) Record {
 		return d.crossing(t)
 	case typeHolder:
 		return d.holding(t)
+	case typeNetnsBirth:
+		r := &d.netnsBirth
+		r.Time, r.Netns, r.Thread = t, c.netns(), c.thread()
+		return r
 	default: // typeModuleLoad: Decode has let no other through
 		r := &d.moduleLoad
 		r.Time, r.Name = t, c.text(moduleSize)

@@ -23,6 +23,9 @@ const namesMax = 32768
 // Observe learns from rec if it is a record of names, and reports whether it is.
 func (n *Names) Observe(rec Record) bool {
 	switch r := rec.(type) {
+	case *NetnsBirth:
+		// Before 5.12 there is no cookie to tell the two by.
+		delete(n.netns, r.Netns.Inode)
 	case *NetnsName:
 		put(&n.netns, r.Netns.Inode, *r)
 	case *ProcessName:

@@ -135,6 +135,14 @@ type StrandedCall struct {
 	Address                     []byte // struct sockaddr given to connect(2), at most 32 bytes
 }
 
+// NetnsBirth is a network namespace that was made: names learnt before for its inode
+// number are those of another. Source: copy_net_ns.
+type NetnsBirth struct {
+	Time
+	Netns  NetnsID
+	Thread Thread // that made it
+}
+
 // ModuleLoad is a kernel module that is about to become live.
 type ModuleLoad struct {
 	Time

@@ -25,6 +25,7 @@ type Live struct {
 	missed    bool // programs were not run since the threads were last gone through
 	scanned   time.Time
 	holders   holders
+	births    births
 
 	// Records counts what came out of the ring buffer.
 	Records uint64
@@ -68,6 +69,7 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 		} else if err != nil {
 			return err
 		}
+		l.lookAtBirths()
 		if err := l.lookAtHolders(ctx); err != nil {
 			return err
 		}
@@ -135,6 +137,9 @@ func (l *Live) patience() time.Duration {
 	if l.holders.due {
 		most = holdersEvery
 	}
+	if due, ok := l.births.next(); ok {
+		most = max(0, min(most, time.Until(due)))
+	}
 	wake := l.engine.Wake()
 	if wake == 0 {
 		return most
@@ -158,6 +163,7 @@ func (l *Live) step(ctx context.Context, deadline time.Time) error {
 	}
 	l.Processes.observe(rec)
 	l.holders.observe(rec)
+	l.births.observe(rec)
 	if r, ok := rec.(*record.Holder); ok {
 		r.Stacks.Kernel = append(r.Stacks.Kernel, l.session.HolderStack(r.StackID)...)
 	}

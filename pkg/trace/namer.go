@@ -62,6 +62,8 @@ func (n *Namer) Names(rec record.Record) []record.Record {
 		out = n.netns(r.Netns)
 	case *record.Holder:
 		out = append(n.processName(r.Thread), n.stacks(r.Thread.TGID, &r.Stacks)...)
+	case *record.NetnsBirth:
+		n.born(r)
 	case *record.CsumRewrite:
 		out = append(n.netns(r.Netns), n.netns(r.PeerNetns)...)
 	case *record.CsumCorrupt:
@@ -120,12 +122,30 @@ func (n *Namer) netns(id record.NetnsID, hints ...int) []record.Record {
 	if id.Inode == 0 {
 		return nil
 	}
-	name := record.NetnsName{Time: record.Time(probe.Now()), Netns: id}
 	if id.Inode == n.identity.Host() {
-		name.Name = "host"
-	} else if known, ok := n.identity.Netns(id.Inode, hints...); ok {
-		name.Name = known.Name
-		name.Container, name.ContainerName = known.Container.ID, known.Container.Name
+		return n.tell(id, identity.Netns{Name: identity.FromHost})
+	}
+	known, _ := n.identity.Netns(id.Inode, hints...)
+	return n.tell(id, known)
+}
+
+// born forgets what an earlier namespace of that number was called.
+func (n *Namer) born(r *record.NetnsBirth) {
+	delete(n.told, r.Netns.Inode)
+	n.identity.Born(r.Netns.Inode)
+}
+
+// learn looks for the name of a young namespace.
+func (n *Namer) learn(b birth) []record.Record {
+	known, _ := n.identity.Learn(b.netns.Inode, b.maker)
+	return n.tell(b.netns, known)
+}
+
+// tell makes a record of a name that is new.
+func (n *Namer) tell(id record.NetnsID, known identity.Netns) []record.Record {
+	name := record.NetnsName{
+		Time: record.Time(probe.Now()), Netns: id,
+		Name: known.Name, Container: known.Container.ID, ContainerName: known.Container.Name,
 	}
 	before, seen := n.told[id.Inode]
 	same := seen && before.Netns.Same(id) && before.Name == name.Name &&

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * names: network namespaces as they are made. The number of one that is gone is
+ * given to the next at once, so a name that was learnt for the number has to be
+ * forgotten by then; and one that lives for a moment only has to be looked up
+ * while it does.
+ */
+#include "emit.h"
+
+DESCRIBE(netns_birth_record);
+
+static __always_inline int copied(struct net *net)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct netns_birth_record *r;
+
+	if (!net || (__u64)net >= (__u64)-MAX_ERRNO)
+		return 0;
+	/* Without CLONE_NEWNET copy_net_ns() gives back the one that the caller has. */
+	if (net == BPF_CORE_READ(task, nsproxy, net_ns))
+		return 0;
+	r = record_begin(netns_birth_record, RECORD_NETNS_BIRTH);
+	if (!r)
+		return 0;
+	read_netns(&r->netns, net);
+	read_thread(&r->thread, task);
+	record_end(r);
+	return 0;
+}
+
+SEC("fexit/copy_net_ns")
+int BPF_PROG(birth_fexit, __u64 flags, void *user_ns, void *old, struct net *net)
+{
+	return copied(net);
+}
+
+SEC("kretprobe/copy_net_ns")
+int BPF_KRETPROBE(birth_kretprobe, struct net *net)
+{
+	return copied(net);
+}
