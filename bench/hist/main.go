@@ -126,4 +126,3 @@ func findBits(members []btf.Member, name string) (at, width btf.Bits, ok bool) {
 	}
 	return 0, 0, false
 }
-
