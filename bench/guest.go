@@ -82,16 +82,20 @@ func (g *guest) run(ctx context.Context, limit time.Duration, argv ...string) (s
 }
 
 // measure returns the instructions of one operation of a workload, now.
-func (g *guest) measure(ctx context.Context, workload string) (float64, error) {
-	out, err := g.run(ctx, workloadLimit, binDir+"ops", workload)
-	if err != nil {
-		return 0, fmt.Errorf("measuring %s: %w", workload, err)
+func (g *guest) measure(ctx context.Context, w workload) (float64, error) {
+	var runs []float64
+	for range w.runs {
+		out, err := g.run(ctx, workloadLimit, binDir+"ops", w.name)
+		if err != nil {
+			return 0, fmt.Errorf("measuring %s: %w", w.name, err)
+		}
+		n, err := perOperation(out)
+		if err != nil {
+			return 0, fmt.Errorf("measuring %s: %w", w.name, err)
+		}
+		runs = append(runs, n)
 	}
-	n, err := perOperation(out)
-	if err != nil {
-		return 0, fmt.Errorf("measuring %s: %w", workload, err)
-	}
-	return n, nil
+	return median(runs), nil
 }
 
 // tracer is a variant that runs in the guest.
@@ -115,7 +119,9 @@ func (g *guest) attach(ctx context.Context, v variant) (*tracer, error) {
 		t.kill()
 		return nil, fmt.Errorf("starting %s: %w", v.name, err)
 	}
-	wait := fmt.Sprintf("until [ -e %s ]; do kill -0 %d; sleep 0.1; done", readyFile, t.process.PID())
+	// A tracer that has just started may still be busy in user space: netns-trace reads
+	// the kernel's symbols. An idle second takes no time here.
+	wait := fmt.Sprintf("until [ -e %s ]; do kill -0 %d; sleep 0.1; done; sleep 20", readyFile, t.process.PID())
 	if _, err := g.run(ctx, attachLimit, "sh", "-ec", wait); err != nil {
 		err = errors.Join(fmt.Errorf("attaching: %w", err), t.end(anyCode))
 		return nil, fmt.Errorf("%w\n%s", err, bytes.TrimSpace(t.output.Bytes()))

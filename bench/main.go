@@ -38,6 +38,7 @@ type options struct {
 	boots     int
 	short     bool
 	peers     bool
+	tool      string
 }
 
 var errBroken = errors.New("a promise is broken")
@@ -50,6 +51,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags.IntVar(&o.boots, "boots", 1, "measure so often, each time in a new boot, and print the spread")
 	flags.BoolVar(&o.short, "short", false, "a packet, a clone and an unrelated system call only, and no other tools")
 	flags.BoolVar(&o.peers, "peers", true, "fetch bpftrace and perf and measure them too")
+	flags.StringVar(&o.tool, "tool", "", "measure this netns-trace, not the one of the sources here")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -106,7 +108,7 @@ func (o options) plan(ctx context.Context, cache lab.Cache, dir string) (plan, e
 	p := plan{variants: variants(), files: map[string]string{}}
 	for _, w := range workloads {
 		if (!o.short || slices.Contains(shortWorkloads, w.name)) && o.wants(w.name) {
-			p.workloads = append(p.workloads, w.name)
+			p.workloads = append(p.workloads, w)
 		}
 	}
 	if len(p.workloads) == 0 {
@@ -123,7 +125,13 @@ func (o options) plan(ctx context.Context, cache lab.Cache, dir string) (plan, e
 		}
 		p.files[peersDir] = from
 	}
-	return p, buildPrograms(ctx, cache, dir, p.files)
+	if err := buildPrograms(ctx, cache, dir, p.files); err != nil {
+		return p, err
+	}
+	if o.tool != "" {
+		p.files[binDir+"netns-trace"] = o.tool
+	}
+	return p, nil
 }
 
 func (o options) wants(workload string) bool {

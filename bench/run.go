@@ -15,7 +15,7 @@ import (
 // plan is what is measured.
 type plan struct {
 	variants  []variant
-	workloads []string
+	workloads []workload
 	files     map[string]string // see [boot]
 	progress  io.Writer
 }
@@ -60,19 +60,20 @@ func (p plan) measure(ctx context.Context, cache lab.Cache, kernel lab.Kernel) (
 // workload, and gets what is measured after this one.
 func (p plan) one(ctx context.Context, g *guest, v variant, untraced map[string]float64) ([]figure, error) {
 	var list []figure
+	var measured []workload // of each figure
 	for _, w := range p.workloads {
-		if !v.measures(w) {
+		if !v.measures(w.name) {
 			continue
 		}
-		f := figure{workload: w, variant: v.name}
+		f := figure{workload: w.name, variant: v.name}
 		var ok bool
-		if f.before, ok = untraced[w]; !ok {
+		if f.before, ok = untraced[w.name]; !ok {
 			var err error
 			if f.before, err = g.measure(ctx, w); err != nil {
 				return nil, err
 			}
 		}
-		list = append(list, f)
+		list, measured = append(list, f), append(measured, w)
 	}
 	if len(list) == 0 {
 		return nil, nil
@@ -85,8 +86,8 @@ func (p plan) one(ctx context.Context, g *guest, v variant, untraced map[string]
 	if err != nil {
 		return nil, err
 	}
-	for i := range list {
-		if list[i].traced, err = g.measure(ctx, list[i].workload); err != nil {
+	for i, w := range measured {
+		if list[i].traced, err = g.measure(ctx, w); err != nil {
 			break
 		}
 	}
@@ -97,11 +98,11 @@ func (p plan) one(ctx context.Context, g *guest, v variant, untraced map[string]
 	if ended := t.end(code); err != nil || ended != nil {
 		return nil, errors.Join(err, ended)
 	}
-	for i := range list {
-		if list[i].after, err = g.measure(ctx, list[i].workload); err != nil {
+	for i, w := range measured {
+		if list[i].after, err = g.measure(ctx, w); err != nil {
 			return nil, err
 		}
-		untraced[list[i].workload] = list[i].after
+		untraced[w.name] = list[i].after
 	}
 	return list, nil
 }

@@ -66,7 +66,7 @@ var (
 func variants() []variant {
 	list := []variant{
 		{name: emptyBest, argv: empty(bestPlaces)},
-		{name: emptyKprobe, argv: empty(kprobePlaces)},
+		{name: emptyKprobe, argv: empty(kprobePlaces), on: []string{"udp", "clone", "setns", "dst"}},
 		{name: "empty tracepoint sys_enter_setns", argv: empty([]string{"tracepoint:syscalls/sys_enter_setns"}), on: []string{"getppid", "setns"}},
 	}
 	for _, detector := range probe.Detectors() {

@@ -46,7 +46,7 @@ static void udp_setup(void)
 /* On one processor a packet has been received when send() returns. */
 static void udp_packets(unsigned ops)
 {
-	char data[64] = {};
+	char data[512] = {};
 
 	while (ops--) {
 		must(send(sender, data, sizeof(data), 0) == sizeof(data), "send");
@@ -85,6 +85,6 @@ const struct workload connect_multicast = {
 };
 
 const struct workload dst_life = {
-	.name = "dst-life", .windows = 30, .ops = 1000,
+	.name = "dst-life", .windows = 20, .ops = 200,
 	.setup = multicast_setup, .window = multicast_connects, .settle_ms = 100,
 };

@@ -87,12 +87,12 @@ static void end_and_settle(unsigned ops)
  * ones takes more or less by 500 instructions a thread, five times what is measured.
  */
 const struct workload clone_thread = {
-	.name = "clone", .windows = 500, .ops = 1,
+	.name = "clone", .windows = 100, .ops = 1,
 	.setup = in_turn, .window = start_threads, .finish = end_and_settle,
 };
 
 const struct workload exit_thread = {
-	.name = "exit", .windows = 30, .ops = THREADS,
+	.name = "exit", .windows = 20, .ops = THREADS,
 	.setup = in_turn, .prepare = start_threads, .window = end_threads, .settle_ms = 100,
 };
 
