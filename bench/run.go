@@ -43,11 +43,16 @@ func (p plan) measure(ctx context.Context, cache lab.Cache, kernel lab.Kernel) (
 	}
 	untraced := map[string]float64{}
 	for _, v := range p.variants {
-		fmt.Fprintf(p.progress, "%s: %s\n", kernel.Name, v.name)
 		list, err := p.one(ctx, g, v, untraced)
 		if err != nil {
 			return all, fmt.Errorf("kernel %s: %s: %w", kernel.Name, v.name, err)
 		}
+		// All of it takes long: what is known is told, in case the rest is not waited for.
+		fmt.Fprintf(p.progress, "%s: %s:", kernel.Name, v.name)
+		for _, f := range list {
+			fmt.Fprintf(p.progress, " %s %+.1f", f.workload, f.added())
+		}
+		fmt.Fprintln(p.progress)
 		all.list = append(all.list, list...)
 	}
 	if complaints := g.vm.Complaints(); len(complaints) > 0 {

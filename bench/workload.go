@@ -26,6 +26,7 @@ var workloads = []workload{
 	{"dst", "connect(2) that allocates a route", true, 1},
 	{"dst-life", "the same, and the route before it freed", false, 1},
 	{"life", "a network namespace and a veth pair, made and deleted", false, 1},
+	{"idle", "a second in which nothing happens", false, 1},
 }
 
 // shortWorkloads are those of -short.

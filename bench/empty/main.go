@@ -32,9 +32,9 @@ func main() {
 	}
 }
 
-func run(args []string, stop <-chan os.Signal) (err error) {
+func run(args []string, stop <-chan os.Signal) error {
 	if len(args) < 2 {
-		return errors.New("usage: empty READY-FILE KIND:TARGET...")
+		return errors.New("usage: empty READY-FILE PLACES, such as fentry:veth_xmit")
 	}
 	for _, place := range args[1:] {
 		l, err := attach(place)

@@ -131,9 +131,16 @@ static const struct workload getppid_call = {
 	.name = "getppid", .windows = 10, .ops = 2000, .window = getppids,
 };
 
+static void nothing(unsigned ops) { (void)ops; }
+
+/* A second in which nothing happens, but what others do in user space. */
+static const struct workload idle_second = {
+	.name = "idle", .windows = 20, .ops = 1, .window = nothing, .settle_ms = 1000,
+};
+
 static const struct workload *const workloads[] = {
 	&udp, &getppid_call, &clone_thread, &exit_thread, &setns_pair, &setns_pair_threaded,
-	&connect_multicast, &dst_life, &life,
+	&connect_multicast, &dst_life, &life, &idle_second,
 };
 
 static void hold(const char *file)

@@ -92,7 +92,7 @@ const struct workload clone_thread = {
 };
 
 const struct workload exit_thread = {
-	.name = "exit", .windows = 20, .ops = THREADS,
+	.name = "exit", .windows = 10, .ops = THREADS,
 	.setup = in_turn, .prepare = start_threads, .window = end_threads, .settle_ms = 100,
 };
 
