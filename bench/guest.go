@@ -49,6 +49,8 @@ func boot(ctx context.Context, cache lab.Cache, kernel lab.Kernel, files map[str
 		Cache: cache, Kernel: kernel, Files: files, Icount: true, MemoryMiB: 2048,
 		// The stock one: it has the types that fentry needs.
 		Modules: []string{"veth"},
+		// The signs of life that the lab asks for are instructions too: ask seldom.
+		HangLimit: 10 * time.Minute,
 	})
 	if err != nil {
 		return nil, err

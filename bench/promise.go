@@ -90,6 +90,10 @@ func (j *judgement) atMost(promise, workload, variant, other string, limit float
 		}
 		note = " (recorded)"
 	}
+	if base < 1 {
+		j.notJudged(promise, fmt.Sprintf("%s adds %.0f", other, base))
+		return
+	}
 	j.add(promise, f.added() <= limit*base, "%.0f / %.0f%s = %.3f, limit %.3f", f.added(), base, note, f.added()/base, limit)
 }
 

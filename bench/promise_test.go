@@ -111,6 +111,17 @@ func TestWhatWasNotMeasuredIsNotJudged(t *testing.T) {
 	}
 }
 
+// A floor of less than nothing is a failed measurement, not a broken promise.
+func TestRatioToNothingIsNotJudged(t *testing.T) {
+	s := kept().with(figure{"clone", bpftraceClone, 23377, 15903, 16438})
+	for _, v := range judge(s) {
+		if strings.Contains(v.figures, bpftraceClone) && v.state == unknown {
+			return
+		}
+	}
+	t.Errorf("judged: %+v", judge(s))
+}
+
 func TestVariantsAreWhole(t *testing.T) {
 	names := map[string]bool{}
 	known := map[string]bool{}

@@ -20,9 +20,10 @@ type plan struct {
 	progress  io.Writer
 }
 
-// warmUp is attached once before the first measurement: a path that has been traced
-// once in a boot stays a little longer than it was on 6.1, by 12 to 18 instructions a
-// packet.
+// warmUp is attached once, and the workloads are done once, before anything is
+// measured: the first packets take a few instructions more than later ones, and on 6.1
+// a path that has been traced once in a boot stays longer than it was, by 12 to 18
+// instructions a packet.
 var warmUp = variant{name: "warm-up", argv: empty(slices.Concat(bestPlaces, kprobePlaces))}
 
 // measure boots a kernel and takes every figure of the plan. Each variant is measured
@@ -40,6 +41,14 @@ func (p plan) measure(ctx context.Context, cache lab.Cache, kernel lab.Kernel) (
 	}
 	if err := t.end(0); err != nil {
 		return all, err
+	}
+	for _, w := range p.workloads {
+		if !w.exact { // nothing would be seen of it
+			continue
+		}
+		if _, err := g.measure(ctx, w); err != nil {
+			return all, err
+		}
 	}
 	untraced := map[string]float64{}
 	for _, v := range p.variants {
@@ -61,8 +70,9 @@ func (p plan) measure(ctx context.Context, cache lab.Cache, kernel lab.Kernel) (
 	return all, nil
 }
 
-// one measures one variant. untraced has what was measured last without any, by
-// workload, and gets what is measured after this one.
+// one measures one variant. untraced has what was measured without any since the last
+// one, by workload, and gets what is measured after this one: older figures say little,
+// a path may have become longer or shorter meanwhile.
 func (p plan) one(ctx context.Context, g *guest, v variant, untraced map[string]float64) ([]figure, error) {
 	var list []figure
 	var measured []workload // of each figure
@@ -103,6 +113,7 @@ func (p plan) one(ctx context.Context, g *guest, v variant, untraced map[string]
 	if ended := t.end(code); err != nil || ended != nil {
 		return nil, errors.Join(err, ended)
 	}
+	clear(untraced)
 	for i, w := range measured {
 		if list[i].after, err = g.measure(ctx, w); err != nil {
 			return nil, err

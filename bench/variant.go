@@ -19,6 +19,7 @@ const (
 const (
 	emptyBest          = "empty fentry, fexit, tp_btf"
 	emptyKprobe        = "empty kprobe, raw_tp"
+	emptySyscall       = "empty tracepoint sys_enter_setns"
 	everything         = "netns-trace"
 	csumKprobe         = "netns-trace --only csum --avoid fentry"
 	histograms         = "ftrace kprobe + hist"
@@ -64,11 +65,8 @@ var (
 // variants lists what is measured: the floor, each detector that this netns-trace
 // has, all of them, and what else could do the job.
 func variants() []variant {
-	list := []variant{
-		{name: emptyBest, argv: empty(bestPlaces)},
-		{name: emptyKprobe, argv: empty(kprobePlaces), on: []string{"udp", "clone", "setns", "dst"}},
-		{name: "empty tracepoint sys_enter_setns", argv: empty([]string{"tracepoint:syscalls/sys_enter_setns"}), on: []string{"getppid", "setns"}},
-	}
+	// Those on all workloads first: what is measured after one is the before of the next.
+	list := []variant{{name: emptyBest, argv: empty(bestPlaces)}}
 	for _, detector := range probe.Detectors() {
 		list = append(list, tracing(only(detector), "--only", detector))
 	}
@@ -76,12 +74,14 @@ func variants() []variant {
 	kprobes.on, kprobes.floor = []string{"udp"}, emptyKprobe
 	return append(list,
 		tracing(everything),
+		variant{name: emptyKprobe, argv: empty(kprobePlaces), on: []string{"udp", "clone", "setns", "dst"}},
+		variant{name: emptySyscall, argv: empty([]string{"tracepoint:syscalls/sys_enter_setns"}), on: []string{"getppid", "setns"}},
+		bpftrace(bpftraceClone, bpftraceNewtask, "clone"),
 		kprobes,
 		variant{name: histograms, argv: []string{binDir + "hist", readyFile}, on: []string{"udp"}},
 		bpftrace(bpftraceCsumFentry, bpftraceFentry, "udp"),
 		bpftrace(bpftraceCsumKprobe, bpftraceKprobe, "udp"),
 		bpftrace("bpftrace fentry, rewrites only", bpftraceRewrites, "udp"),
-		bpftrace(bpftraceClone, bpftraceNewtask, "clone"),
 		variant{name: "perf record of one kprobe", argv: []string{"sh", "-ec", perfRecord}, on: []string{"udp"}, peer: true},
 	)
 }
