@@ -27,7 +27,11 @@ func printFigures(out io.Writer, boots []figures) error {
 		}
 		fmt.Fprintf(out, "\n%s: %s, %.0f instructions untraced\n", w.name, w.what, typicalUntraced(first, w.name))
 		tab := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintln(tab, "added\t× empty\tof untraced\tspread\t\t")
+		head := "added\t× empty\tof untraced\t"
+		if len(boots) > 1 {
+			head += "spread\t"
+		}
+		fmt.Fprintln(tab, head+"\t")
 		fmt.Fprint(tab, rows.String())
 		if err := tab.Flush(); err != nil {
 			return err
@@ -41,12 +45,12 @@ func row(boots []figures, v variant, f figure) string {
 	if ratio, ok := boots[0].ratio(f.workload, v.name, v.floor); ok {
 		times = fmt.Sprintf("%.2f", ratio)
 	}
-	between := ""
+	line := fmt.Sprintf("%.0f\t%s\t%.2f %%\t", f.added(), times, 100*f.share())
 	if len(boots) > 1 {
-		between = fmt.Sprintf("%.0f", spread(boots, f.workload, v.name))
+		line += fmt.Sprintf("%.0f\t", spread(boots, f.workload, v.name))
 	}
 	// The last column is aligned by hand: a tab would align it to the right.
-	return fmt.Sprintf("%.0f\t%s\t%.2f %%\t%s\t  %s\n", f.added(), times, 100*f.share(), between, v.name)
+	return line + "  " + v.name + "\n"
 }
 
 func typicalUntraced(s figures, workload string) float64 {
