@@ -86,7 +86,7 @@ func (g *guest) run(ctx context.Context, limit time.Duration, argv ...string) (s
 // measure returns the instructions of one operation of a workload, now.
 func (g *guest) measure(ctx context.Context, w workload) (float64, error) {
 	var runs []float64
-	for range w.runs {
+	for range max(1, w.runs) {
 		out, err := g.run(ctx, workloadLimit, binDir+"ops", w.name)
 		if err != nil {
 			return 0, fmt.Errorf("measuring %s: %w", w.name, err)
@@ -129,6 +129,21 @@ func (g *guest) attach(ctx context.Context, v variant) (*tracer, error) {
 		return nil, fmt.Errorf("%w\n%s", err, bytes.TrimSpace(t.output.Bytes()))
 	}
 	return t, nil
+}
+
+// measure is [guest.measure] with the tracer attached.
+func (t *tracer) measure(ctx context.Context, g *guest, w workload) (float64, error) {
+	if !w.still {
+		return g.measure(ctx, w)
+	}
+	if err := t.process.Signal(syscall.SIGSTOP); err != nil {
+		return 0, fmt.Errorf("stopping %s: %w", t.name, err)
+	}
+	n, err := g.measure(ctx, w)
+	if goOn := t.process.Signal(syscall.SIGCONT); goOn != nil {
+		err = errors.Join(err, fmt.Errorf("letting %s go on: %w", t.name, goOn))
+	}
+	return n, err
 }
 
 // anyCode is for tracers whose exit code says nothing.

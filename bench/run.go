@@ -102,7 +102,7 @@ func (p plan) one(ctx context.Context, g *guest, v variant, untraced map[string]
 		return nil, err
 	}
 	for i, w := range measured {
-		if list[i].traced, err = g.measure(ctx, w); err != nil {
+		if list[i].traced, err = t.measure(ctx, g, w); err != nil {
 			break
 		}
 	}

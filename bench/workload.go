@@ -12,21 +12,25 @@ type workload struct {
 	// worker threads.
 	exact bool
 	// runs is how many processes do it, one after the other; the median of them counts.
+	// 0 means 1.
 	runs int
+	// still says that the tracer's user space is stopped meanwhile. A life sleeps for
+	// long; how often the tracer wakes up in that time is what idle measures.
+	still bool
 }
 
 var workloads = []workload{
-	{"udp", "one UDP packet over veth, sent and received", true, 1},
-	{"getppid", "a system call that nobody traces", true, 1},
+	{name: "udp", what: "one UDP packet over veth, sent and received", exact: true},
+	{name: "getppid", what: "a system call that nobody traces", exact: true},
 	// In about one process of ten each clone takes 123 instructions more.
-	{"clone", "starting a thread", true, 5},
-	{"exit", "the end of a thread", false, 1},
-	{"setns", "setns(2) there and back, in a process of one thread", true, 1},
-	{"setns-threaded", "setns(2) there and back, in a process of two threads", false, 1},
-	{"dst", "connect(2) that allocates a route", true, 1},
-	{"dst-life", "the same, and the route before it freed", false, 1},
-	{"life", "a network namespace and a veth pair, made and deleted", false, 1},
-	{"idle", "a second in which nothing happens", false, 1},
+	{name: "clone", what: "starting a thread", exact: true, runs: 5},
+	{name: "exit", what: "the end of a thread"},
+	{name: "setns", what: "setns(2) there and back, in a process of one thread", exact: true},
+	{name: "setns-threaded", what: "setns(2) there and back, in a process of two threads"},
+	{name: "dst", what: "connect(2) that allocates a route", exact: true},
+	{name: "dst-life", what: "the same, and the route before it freed"},
+	{name: "life", what: "a network namespace and a veth pair, made and deleted", still: true},
+	{name: "idle", what: "a second in which nothing happens"},
 }
 
 // shortWorkloads are those of -short.
