@@ -124,6 +124,14 @@ static void open_both_threaded(void)
 	start_thread(wait_for_kill, 0);
 }
 
+/* A tracer may make a record of each; it gets time to read them before the next window. */
+static void pause_for_readers(unsigned ops)
+{
+	(void)ops;
+	sleep_ms(2000);
+}
+
 const struct workload setns_pair_threaded = {
-	.name = "setns-threaded", .windows = 10, .ops = 500, .setup = open_both_threaded, .window = go_and_return,
+	.name = "setns-threaded", .windows = 20, .ops = 100,
+	.setup = open_both_threaded, .window = go_and_return, .finish = pause_for_readers,
 };
