@@ -111,12 +111,20 @@ func (j *judgement) atMostMore(promise, workload, variant, other string, limit f
 	j.add(promise, more <= limit, "%.0f - %.0f = %.0f, limit %.0f", f.added(), o.added(), more, limit)
 }
 
-// share: a variant adds at most that part of the untraced operation.
+// share: a variant adds at most that part of the untraced operation. It is not judged
+// when the untraced operation itself is not known well enough.
 func (j *judgement) share(promise, workload, variant string, limit float64) {
-	if f, ok := j.find(promise, workload, variant); ok {
-		j.add(promise, f.share() <= limit, "%.0f / %.0f = %.2f %%, limit %.2f %%",
-			f.added(), f.untraced(), 100*f.share(), 100*limit)
+	f, ok := j.find(promise, workload, variant)
+	if !ok {
+		return
 	}
+	doubt := math.Abs(f.remains())
+	figures := fmt.Sprintf("%.0f / %.0f = %.2f %%, limit %.2f %%", f.added(), f.untraced(), 100*f.share(), 100*limit)
+	if math.Abs(f.share()-limit) < doubt {
+		j.notJudged(promise, fmt.Sprintf("%s, but untraced differs by %.2f %%", figures, 100*doubt))
+		return
+	}
+	j.add(promise, f.share() <= limit, "%s", figures)
 }
 
 // nothing: a variant adds not even one instruction.

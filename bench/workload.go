@@ -29,7 +29,7 @@ var workloads = []workload{
 	{name: "setns-threaded", what: "setns(2) there and back, in a process of two threads"},
 	{name: "dst", what: "connect(2) that allocates a route", exact: true},
 	{name: "dst-life", what: "the same, and the route before it freed"},
-	{name: "life", what: "a network namespace and a veth pair, made and deleted", still: true},
+	{name: "life", what: "a network namespace and a veth pair, made and deleted", still: true, runs: 5},
 	{name: "idle", what: "a second in which nothing happens"},
 }
 

@@ -139,5 +139,5 @@ static void lives(unsigned ops)
  * longer than it needs: a tracer that wakes up now and then would count as often.
  */
 const struct workload life = {
-	.name = "life", .windows = 60, .ops = 1, .setup = life_setup, .window = lives, .settle_ms = 100,
+	.name = "life", .windows = 12, .ops = 1, .setup = life_setup, .window = lives, .settle_ms = 100,
 };
