@@ -56,6 +56,9 @@ func (p plan) measure(ctx context.Context, cache lab.Cache, kernel lab.Kernel) (
 		if err != nil {
 			return all, fmt.Errorf("kernel %s: %s: %w", kernel.Name, v.name, err)
 		}
+		if len(list) == 0 {
+			continue
+		}
 		// All of it takes long: what is known is told, in case the rest is not waited for.
 		fmt.Fprintf(p.progress, "%s: %s:", kernel.Name, v.name)
 		for _, f := range list {

@@ -24,7 +24,7 @@ var workloads = []workload{
 	{name: "getppid", what: "a system call that nobody traces", exact: true},
 	// In about one process of ten each clone takes 123 instructions more.
 	{name: "clone", what: "starting a thread", exact: true, runs: 5},
-	{name: "exit", what: "the end of a thread"},
+	{name: "exit", what: "the end of a thread", runs: 3},
 	{name: "setns", what: "setns(2) there and back, in a process of one thread", exact: true},
 	{name: "setns-threaded", what: "setns(2) there and back, in a process of two threads"},
 	{name: "dst", what: "connect(2) that allocates a route", exact: true},
