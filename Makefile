@@ -68,7 +68,17 @@ fuzz: ## run every fuzz test for a while (FUZZTIME, default 20s each)
 	@test/fuzz.sh $(or $(FUZZTIME),20s)
 
 .PHONY: bench
-bench: ## Go benchmarks of what runs in user space
+bench: ## what tracing costs, in instructions, on 6.12 and 6.1, beside other tools
+	@$(NEED) $(LAB_PACKAGES)
+	$(GO) run ./bench
+
+.PHONY: bench-gate
+bench-gate: ## its short form, under 3 minutes; both fail when a promise is broken
+	@$(NEED) $(LAB_PACKAGES)
+	$(GO) run ./bench -short -kernels 6.12
+
+.PHONY: bench-native
+bench-native: ## Go benchmarks of what runs in user space
 	$(GO) test -run '^$$' -bench . -benchmem ./pkg/...
 
 .PHONY: lab
