@@ -74,13 +74,7 @@ func sendCut(to string, size, count int) error {
 		return fmt.Errorf("connecting: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
-	raw, err := conn.(*net.UDPConn).SyscallConn()
-	if err != nil {
-		return fmt.Errorf("asking for UDP GSO: %w", err)
-	}
-	var optErr error
-	err = raw.Control(func(fd uintptr) { optErr = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, udpSegment, size) })
-	if err = errors.Join(err, optErr); err != nil {
+	if err := setOption(conn, unix.IPPROTO_UDP, udpSegment, size); err != nil {
 		return fmt.Errorf("asking for UDP GSO: %w", err)
 	}
 	for range count {
@@ -90,6 +84,17 @@ func sendCut(to string, size, count int) error {
 	}
 	fmt.Printf("sent %d\n", 10*count)
 	return nil
+}
+
+// setOption sets an option of a UDP socket.
+func setOption(conn any, level, option, value int) error {
+	raw, err := conn.(*net.UDPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var optErr error
+	err = raw.Control(func(fd uintptr) { optErr = unix.SetsockoptInt(int(fd), level, option, value) })
+	return errors.Join(err, optErr)
 }
 
 // receive counts datagrams until all have come or the time is over. That fewer
@@ -102,6 +107,10 @@ func receive(port uint16, count int, wait time.Duration) error {
 	defer func() { _ = conn.Close() }()
 	if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		return fmt.Errorf("listening: %w", err)
+	}
+	// Otherwise a busy machine drops what this program was too slow to take.
+	if err := setOption(conn, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20); err != nil {
+		return fmt.Errorf("enlarging the socket's buffer: %w", err)
 	}
 	fmt.Println("listening") // from here on nothing is missed
 	buf := make([]byte, 65536)
