@@ -224,8 +224,12 @@ func (d *Detector) reconcile(r *record.AwayThreads, emit func(*finding.Finding))
 	alive := make(map[uint32]bool, len(r.Threads))
 	for _, a := range r.Threads {
 		alive[a.TID] = true
-		if d.threads[a.TID] != nil {
-			continue
+		if known := d.threads[a.TID]; known != nil {
+			if a.Since <= known.since {
+				continue
+			}
+			// It is away anew: both its way home and the next one out were lost.
+			d.left(a.TID, a.Since, lost, emit)
 		}
 		t := &thread{
 			id:   record.Thread{TGID: a.TGID, TID: a.TID, Comm: a.Comm},

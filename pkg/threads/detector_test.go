@@ -226,6 +226,20 @@ func TestDetector(t *testing.T) {
 			[]string{"stranded 12 opened"},
 		},
 		{
+			"a thread that goes to and fro: the list tells that it is away anew, not still",
+			Config{Away: time.Second},
+			[]record.Record{
+				leaves(1, 11, redis), // its way home and the next one out were lost
+				&record.AwayThreads{Time: at(1.9), Threads: []record.AwayThread{
+					{TGID: 10, TID: 11, Home: host, Netns: redis, Since: uint64(at(1.8))},
+				}},
+				tick(2.1),
+				&record.AwayThreads{Time: at(2.2)},
+				tick(5),
+			},
+			nil,
+		},
+		{
 			"and tells that the way home of a clone's parent was lost",
 			Config{},
 			[]record.Record{
