@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // BuildC builds a C program, or library, with the Makefile in srcDir and returns the
@@ -61,10 +62,32 @@ func BuildGo(ctx context.Context, cache Cache, pkgDir string) (path string, err 
 	if err := runBuild(cmd); err != nil {
 		return "", fmt.Errorf("building %s: %w", name, err)
 	}
-	// Renamed into place: a guest that is being given the old file keeps it whole.
-	path = filepath.Join(binDir, name)
-	if err := os.Rename(filepath.Join(tmp, name), path); err != nil {
-		return "", fmt.Errorf("building %s: %w", name, err)
+	return keepProgram(filepath.Join(tmp, name), binDir)
+}
+
+// programAge is how long a program that was built is kept.
+const programAge = 24 * time.Hour
+
+// keepProgram moves a program to a place of its own, by its content: tests of another
+// checkout, or of this one after an edit, may run meanwhile and have theirs.
+func keepProgram(built, binDir string) (string, error) {
+	name := filepath.Base(built)
+	content, err := os.ReadFile(built)
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", name, err)
+	}
+	old, err := filepath.Glob(filepath.Join(binDir, name+"-*"))
+	if err != nil {
+		return "", fmt.Errorf("looking for older builds of %s: %w", name, err)
+	}
+	for _, path := range old {
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > programAge {
+			_ = os.Remove(path) // another run may have removed it
+		}
+	}
+	path := filepath.Join(binDir, fmt.Sprintf("%s-%x", name, sha256.Sum256(content))[:len(name)+13])
+	if err := os.Rename(built, path); err != nil {
+		return "", fmt.Errorf("keeping %s: %w", name, err)
 	}
 	return path, nil
 }
