@@ -64,7 +64,7 @@ func TestDstcross(t *testing.T) {
 			echo > undo; count right a
 			echo 4096 4 > stray; count stray b
 			echo > undo; count right b
-			echo 3 4 > share; echo 4096 4 > hold; count shared a
+			echo 3 4 > share; echo 16 4 > hold; count shared a
 			echo > undo; sleep 1; count right b
 			if echo 1 2 > hold; then echo 'accepted what is no namespace'; fi
 			if echo 0 3 > hold; then echo 'accepted a count of 0'; fi
@@ -73,7 +73,7 @@ func TestDstcross(t *testing.T) {
 			ip netns del a; ip netns del b; sleep 2; echo deleted`)
 		want := []string{
 			"held 1000", "uncounted 1000", "released 0000", "charged 1000", "credited 0000", "right 0000", "right 0000",
-			"flags 1000", "right 0000", "stray 1000", "right 0000", "shared 1000", "right 0000", "deleted",
+			"flags 1000", "right 0000", "stray 1000", "right 0000", "shared 0010", "right 0000", "deleted",
 		}
 		if diff := cmp.Diff(want, strings.Split(strings.TrimSpace(out), "\n")); diff != "" {
 			t.Errorf("counters (-want +got):\n%s", diff)
