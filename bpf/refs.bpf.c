@@ -241,6 +241,6 @@ int holders_iter(struct bpf_iter__bpf_map_elem *ctx)
 	address = (__u64)dev;
 	w = bpf_map_lookup_elem(&waiting, &address);
 	if (w && w->reported)
-		record_holder(key, h, dev);
+		write_holder(ctx->meta->seq, key, h, dev);
 	return 0;
 }

@@ -266,9 +266,12 @@ static __always_inline void describe_dst(struct holder_record *r, struct dst_ent
 
 	r->address_family = BPF_CORE_READ(dst, ops, family);
 	r->object_refs_known = 1;
-	if (bpf_core_field_exists(newer->__rcuref))
-		r->object_refs = BPF_CORE_READ(newer, __rcuref.refcnt.counter) + 1;
-	else
+	if (bpf_core_field_exists(newer->__rcuref)) {
+		__u32 n = BPF_CORE_READ(newer, __rcuref.refcnt.counter);
+
+		/* From RCUREF_RELEASED on it has none, and waits for its grace period. */
+		r->object_refs = n >= RCUREF_RELEASED ? 0 : n + 1;
+	} else
 		r->object_refs = BPF_CORE_READ(dst, __refcnt.counter);
 }
 
@@ -315,25 +318,28 @@ static __always_inline void describe_holder(struct holder_record *r, struct hold
 	}
 }
 
-static __always_inline void record_holder(struct holder_key *key, struct holder *h,
-					  struct net_device *dev)
+/* Written to whoever reads the iterator, so that many holders cannot fill the ring. */
+static __always_inline void write_holder(struct seq_file *seq, struct holder_key *key,
+					 struct holder *h, struct net_device *dev)
 {
-	struct holder_record *r = record_begin(holder_record, RECORD_HOLDER);
+	struct holder_record r = {
+		.header = {
+			.type = RECORD_HOLDER,
+			.version = RECORD_VERSION,
+			.size = sizeof(r),
+			.time = bpf_ktime_get_ns(),
+		},
+		.dev = (__u64)dev,
+		.object = key->object,
+		.since = h->since,
+		.thread = { .tgid = h->tgid, .tid = h->tid, .start = h->start },
+		.family = h->family,
+		.stack = h->stack,
+	};
 
-	if (!r)
-		return;
-	__builtin_memset(&r->dev, 0, sizeof(*r) - sizeof(r->header));
-	r->dev = (__u64)dev;
-	r->object = key->object;
-	r->since = h->since;
-	r->thread.tgid = h->tgid;
-	r->thread.tid = h->tid;
-	r->thread.start = h->start;
-	__builtin_memcpy(r->thread.comm, h->comm, sizeof(h->comm));
-	r->family = h->family;
-	r->stack = h->stack;
-	describe_holder(r, h);
-	record_end(r);
+	__builtin_memcpy(r.thread.comm, h->comm, sizeof(h->comm));
+	describe_holder(&r, h);
+	bpf_seq_write(seq, &r, sizeof(r));
 }
 
 #endif

@@ -94,9 +94,10 @@ static __always_inline void read_thread(struct thread_id *id, struct task_struct
 }
 
 /*
- * The stack policy: a stack costs ten times a map update, so it is taken only by
- * the callers of this function, all of them on paths where a thread leaves its
- * network namespace; nothing that runs per packet or per reference calls it.
+ * The stack policy: a stack costs ten times a map update, so nothing that runs per
+ * packet or per reference takes one. Both stacks are taken, by this function, where
+ * a thread leaves its network namespace and where an allocation has failed. Where
+ * objects are made, refs_holders.h takes a kernel stack, within a budget.
  */
 static __always_inline void take_stacks(void *ctx, struct stacks *s)
 {

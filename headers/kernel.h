@@ -251,6 +251,8 @@ typedef struct {
 	atomic_t refcnt;
 } rcuref_t;
 
+#define RCUREF_RELEASED 0xC0000000U /* include/linux/rcuref.h */
+
 struct dst_entry___rcuref {
 	rcuref_t __rcuref; /* since 6.4 (bc9d3a9f2afc); counts from 0 */
 };

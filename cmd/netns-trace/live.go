@@ -120,7 +120,8 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 	plan := t.session.Plan()
 	setup := &record.Setup{
 		Time: record.Time(probe.Now()), SeesFree: plan.SeesFree(), ScansHolders: plan.ScansHolders(),
-		DstExact: t.session.DstExact(),
+		HoldersByKprobe: plan.HoldersByKprobe(),
+		DstExact:        t.session.DstExact(),
 	}
 	if slices.Contains(t.options.only, probe.DetectorRefs) {
 		if base := sys.refcountBase(); base.Err == nil {

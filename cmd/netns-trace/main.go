@@ -88,9 +88,11 @@ prints nothing until it finds one:
   threads  a thread left behind in another network namespace: cloned while its
            parent was there with setns(), or gone and never returned
   refs     a network device that cannot be freed because somebody holds it
-           ("unregister_netdevice: waiting for veth1 to become free")
+           ("unregister_netdevice: waiting for veth1 to become free"), and who
   csum     a veth device, or a tc program, that marks checksums as verified that
-           nobody verified
+           nobody verified, and which packets were corrupt
+  dst      a dst entry that cannot be allocated, or that is charged to one
+           namespace and released on another
 
 Without a subcommand it traces live until Ctrl-C, --duration, or the end of what
 it watches. Findings go to standard output, everything else to standard error.
@@ -103,7 +105,7 @@ killed. A bug class that this kernel does not let it see is left out, with a
 note, unless --only, --pid or --comm asks for it.`
 
 const rootExample = `  sudo netns-trace                                  everything, the whole host
-  sudo netns-trace --pid $(pidof dockerd)           threads of dockerd; refs and csum of the whole host
+  sudo netns-trace --pid $(pidof dockerd)           threads of dockerd, the rest of the whole host
   sudo netns-trace --only threads --comm dockerd    also a dockerd that starts later
   sudo netns-trace --json | jq .summary             one finding a line
   sudo netns-trace --duration 60s --quiet; test $? -eq 3 && echo found something`

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/netns-trace/netns-trace/pkg/probe"
 )
 
 // parse does to a command line what the command does before it looks at the kernel.
@@ -90,6 +92,14 @@ func TestOptions(t *testing.T) {
 		}
 		if o.away != 5*time.Second || o.ringBytes != 1<<20 || o.color != "auto" || o.duration != 0 {
 			t.Errorf("netns-trace %s: defaults: %+v", test.line, o)
+		}
+	}
+}
+
+func TestHelpKnowsEveryClass(t *testing.T) {
+	for _, class := range probe.Detectors() {
+		if !strings.Contains(rootLong, "\n  "+class+" ") {
+			t.Errorf("--help does not say what %s looks for", class)
 		}
 	}
 }

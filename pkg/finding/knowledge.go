@@ -5,6 +5,7 @@ package finding
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +72,9 @@ func (k *Knowledge) SeesFree() bool { return k.setup.SeesFree }
 // device that waits.
 func (k *Knowledge) ScansHolders() bool { return k.setup.ScansHolders }
 
+// HoldersByKprobe reports whether some holders are seen by kprobes.
+func (k *Knowledge) HoldersByKprobe() bool { return k.setup.HoldersByKprobe }
+
 // DstExact reports whether a ledger of dst entries can be trusted, or is known when
 // not to be.
 func (k *Knowledge) DstExact() bool { return k.setup.DstExact }
@@ -119,6 +123,12 @@ func (k *Knowledge) Stack(tgid uint32, pcs []uint64) []string {
 		frames = append(frames, text)
 	}
 	return frames
+}
+
+// InSoftirq reports whether a kernel stack is that of a soft interrupt: the process
+// of its time is then the one that was interrupted, and need not be its cause.
+func InSoftirq(stack []string) bool {
+	return slices.ContainsFunc(stack, func(frame string) bool { return strings.Contains(frame, "softirq") })
 }
 
 // isTracing tells the frames that lie between a traced place in the kernel and

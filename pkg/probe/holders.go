@@ -3,8 +3,17 @@
 package probe
 
 import (
+	"bufio"
+	"cmp"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"slices"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/netns-trace/netns-trace/pkg/record"
 )
 
 // iterMapElem is the iterator over the elements of a map (bpf_iter_bpf_map_elem,
@@ -115,47 +124,125 @@ var holderPoints = []point{
 	},
 }
 
-// ScanHolders has the kernel go through the objects that hold devices. Those that
-// hold one that waits come out of the ring buffer. It reports whether that can be
-// seen on this kernel.
-func (s *Session) ScanHolders() (bool, error) {
+// What a scan of holders keeps of each: detectors tell the oldest of a device and
+// count the rest, and a flood of them must not cost more than that.
+const (
+	holdersPerDevice = 64
+	holdersInAll     = 1024
+)
+
+// ScanHolders has the kernel go through the objects that hold devices which wait. It
+// returns the oldest of each device, oldest first, and how many there are of each
+// family; nil when that cannot be seen on this kernel.
+func (s *Session) ScanHolders() ([]record.Holder, *record.HolderScan, error) {
 	o := s.objects[DetectorRefs]
 	if o == nil || o.iterators[iterMapElem] == nil {
-		return false, nil
+		return nil, nil, nil
 	}
-	if err := runIterator(o.iterators[iterMapElem]); err != nil {
-		return false, fmt.Errorf("looking at what holds the devices that wait: %w", err)
+	scan := holderScan{started: now(), counts: make(map[record.HolderCount]int), byDev: make(map[uint64][]record.Holder)}
+	f, err := o.iterators[iterMapElem].Open()
+	if err != nil {
+		return nil, nil, fmt.Errorf("looking at what holds the devices that wait: %w", err)
 	}
-	return true, nil
-}
-
-// HolderStack reads a stack that was taken when an object was made, innermost
-// address first; nil when none was.
-func (s *Session) HolderStack(id int32) []uint64 {
-	o := s.objects[DetectorRefs]
-	if o == nil || id < 0 {
-		return nil
+	if err := errors.Join(scan.read(f), f.Close()); err != nil {
+		return nil, nil, fmt.Errorf("looking at what holds the devices that wait: %w", err)
 	}
-	var pcs [stackDepth]uint64
-	if err := o.maps[refsMapStacks].Lookup(uint32(id), &pcs); err != nil {
-		return nil // nothing removes one, so there was none
-	}
-	for i, pc := range pcs {
-		if pc == 0 {
-			return pcs[:i]
+	holders := scan.oldest()
+	for i := range holders {
+		h := &holders[i]
+		if h.Stacks.Kernel, err = o.holderStack(h.StackID); err != nil {
+			return nil, nil, err
 		}
 	}
-	return pcs[:]
+	return holders, scan.result(), nil
 }
 
-const stackDepth = 32 // STACK_DEPTH of headers/record.h
-
-// SeesFree reports whether the freeing of devices is seen on this kernel.
-func (p Plan) SeesFree() bool { return p.sees(thingFreed) }
-
-// ScansHolders reports whether what holds the devices that wait can be told here.
-func (p Plan) ScansHolders() bool { return p.sees(thingHolders) }
-
-func (p Plan) sees(thing string) bool {
-	return slices.ContainsFunc(p, func(o Outcome) bool { return o.Thing == thing && o.Way != nil })
+// holderScan takes in what the iterator writes.
+type holderScan struct {
+	started record.Time
+	decoder record.Decoder
+	counts  map[record.HolderCount]int // its Count left 0
+	byDev   map[uint64][]record.Holder
 }
+
+func (s *holderScan) read(from io.Reader) error {
+	in := bufio.NewReader(from)
+	var raw [holderBytes]byte
+	for {
+		if _, err := io.ReadFull(in, raw[:]); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		rec, err := s.decoder.Decode(raw[:])
+		if err != nil {
+			return err
+		}
+		h, ok := rec.(*record.Holder)
+		if !ok {
+			return fmt.Errorf("%T among the holders", rec)
+		}
+		s.counts[record.HolderCount{Dev: h.Dev, Family: h.Family}]++
+		s.keep(h)
+	}
+}
+
+// keep remembers the oldest of a device.
+func (s *holderScan) keep(h *record.Holder) {
+	all := s.byDev[h.Dev]
+	at, _ := slices.BinarySearchFunc(all, h, func(a record.Holder, b *record.Holder) int { return olderHolder(&a, b) })
+	if at == holdersPerDevice {
+		return
+	}
+	kept := *h
+	kept.Stacks = record.Stacks{}
+	all = slices.Insert(all, at, kept)
+	s.byDev[h.Dev] = all[:min(len(all), holdersPerDevice)]
+}
+
+func olderHolder(a, b *record.Holder) int {
+	return cmp.Or(cmp.Compare(a.Since, b.Since), cmp.Compare(a.Object, b.Object))
+}
+
+func (s *holderScan) oldest() []record.Holder {
+	var out []record.Holder
+	for _, dev := range slices.Sorted(maps.Keys(s.byDev)) {
+		out = append(out, s.byDev[dev]...)
+	}
+	return out[:min(len(out), holdersInAll)]
+}
+
+func (s *holderScan) result() *record.HolderScan {
+	scan := &record.HolderScan{Time: now(), Started: uint64(s.started)}
+	for key, n := range s.counts {
+		key.Count = n
+		scan.Counts = append(scan.Counts, key)
+	}
+	slices.SortFunc(scan.Counts, func(a, b record.HolderCount) int {
+		return cmp.Or(cmp.Compare(a.Dev, b.Dev), cmp.Compare(a.Family, b.Family))
+	})
+	return scan
+}
+
+// holderStack reads a stack that was taken when an object was made, innermost address
+// first; nil when none was.
+func (o *object) holderStack(id int32) ([]uint64, error) {
+	if id < 0 {
+		return nil, nil
+	}
+	var pcs [stackDepth]uint64
+	if err := o.maps[refsMapStacks].Lookup(uint32(id), &pcs); errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("reading a holder's stack: %w", err)
+	}
+	if end := slices.Index(pcs[:], 0); end >= 0 {
+		return pcs[:end], nil
+	}
+	return pcs[:], nil
+}
+
+const (
+	stackDepth  = 32  // STACK_DEPTH of headers/record.h
+	holderBytes = 128 // sizeof(struct holder_record)
+)

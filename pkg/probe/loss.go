@@ -82,7 +82,7 @@ func perCPUSum(m *ebpf.Map, key uint32) (uint64, error) {
 }
 
 func (o *object) missed() uint64 {
-	var sum uint64
+	sum := o.missedBefore
 	for _, p := range o.programs {
 		if stats, err := p.Stats(); err == nil { // before 5.8 nothing is told
 			sum += stats.RecursionMisses

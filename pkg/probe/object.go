@@ -26,11 +26,13 @@ type set struct {
 
 // object is what of a set is in the kernel.
 type object struct {
-	plan      Plan
-	maps      map[string]*ebpf.Map
-	programs  map[string]*ebpf.Program
-	links     []attachment
-	iterators map[string]*link.Iter // by what they go through
+	plan     Plan
+	maps     map[string]*ebpf.Map
+	programs map[string]*ebpf.Program
+	// missedBefore are the missed hits of programs that were unloaded.
+	missedBefore uint64
+	links        []attachment
+	iterators    map[string]*link.Iter // by what they go through
 
 	detector string
 	points   []point // of the plan, in its order
@@ -144,9 +146,21 @@ func (o *object) release(way Way) {
 		return true
 	})
 	for _, name := range way.programs {
-		_ = o.programs[name].Close()
-		delete(o.programs, name)
+		o.unload(name)
 	}
+}
+
+// unload frees a program, and keeps the count of the hits that it missed.
+func (o *object) unload(name string) {
+	p := o.programs[name]
+	if p == nil {
+		return
+	}
+	if stats, err := p.Stats(); err == nil {
+		o.missedBefore += stats.RecursionMisses
+	}
+	_ = p.Close() // nothing refers to it any more
+	delete(o.programs, name)
 }
 
 // take loads and attaches the programs of one way: all or none.
@@ -162,7 +176,11 @@ func (o *object) take(way Way, hooks []hook, over *ebpf.Map) error {
 				continue
 			}
 		}
-		return errors.Join(err, closers(taken).Close())
+		err = errors.Join(err, closers(taken).Close())
+		for _, loaded := range hooks {
+			o.unload(loaded.program) // another way may want it again
+		}
+		return err
 	}
 	for i, c := range taken {
 		if it, ok := c.(*link.Iter); ok {

@@ -8,6 +8,7 @@ package probe
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -109,6 +110,24 @@ func (p Plan) Missing() []Outcome {
 		}
 	}
 	return out
+}
+
+// SeesFree reports whether the freeing of devices is seen on this kernel.
+func (p Plan) SeesFree() bool { return p.sees(thingFreed) }
+
+// ScansHolders reports whether what holds the devices that wait can be told here.
+func (p Plan) ScansHolders() bool { return p.sees(thingHolders) }
+
+// HoldersByKprobe reports whether some holders are seen by kprobes.
+func (p Plan) HoldersByKprobe() bool {
+	return slices.ContainsFunc(p, func(o Outcome) bool {
+		family := slices.ContainsFunc(holderPoints, func(h point) bool { return h.thing == o.Thing })
+		return family && o.Way != nil && (o.Way.Kind == Kprobe || o.Way.Kind == Kretprobe || o.Way.Kind == RawTP)
+	})
+}
+
+func (p Plan) sees(thing string) bool {
+	return slices.ContainsFunc(p, func(o Outcome) bool { return o.Thing == thing && o.Way != nil })
 }
 
 // UnseenError is a detector that cannot work on this kernel.

@@ -105,9 +105,20 @@ func (s *Session) open(ctx context.Context, k Kernel, o Options) error {
 		return errors.Join(without...)
 	}
 	if o.Names {
-		return s.add(ctx, Names, k, o)
+		s.addNames(ctx, k, o)
 	}
-	return nil
+	return ctx.Err()
+}
+
+// addNames adds what is never required: whatever stands in its way is told as a thing
+// that is not seen.
+func (s *Session) addNames(ctx context.Context, k Kernel, o Options) {
+	if err := s.add(ctx, Names, k, o); err != nil {
+		p := namesPoints[0]
+		s.leftOut = append(s.leftOut, Outcome{
+			Detector: Names, Thing: p.thing, Lost: p.lost, Refused: []Refusal{{Way: p.ways[0], Reason: reason(err)}},
+		})
+	}
 }
 
 // add puts one detector's programs to work, all or none.

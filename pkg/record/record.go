@@ -222,6 +222,9 @@ type Setup struct {
 	SeesFree bool
 	// ScansHolders: a HolderScan follows soon after a device is first seen waiting.
 	ScansHolders bool
+	// HoldersByKprobe: some families of holders are seen by kprobes, of which the
+	// kernel may skip a hit without counting it.
+	HoldersByKprobe bool
 	// DstExact: hits that a ledger of dst entries missed are known of.
 	DstExact bool
 }

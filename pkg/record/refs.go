@@ -89,5 +89,17 @@ func (h *Holder) IP() (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// HolderScan says that all holders of the devices that wait were told, as of Time.
-type HolderScan struct{ Time }
+// HolderScan says that the kernel went through all objects that hold devices. The
+// oldest of each device were told before it, one by one; here they are all counted.
+type HolderScan struct {
+	Time
+	Started uint64 // ns of CLOCK_MONOTONIC: a device that waits since later may be missing
+	Counts  []HolderCount
+}
+
+// HolderCount is how many objects of a family hold a device.
+type HolderCount struct {
+	Dev    uint64
+	Family HolderFamily
+	Count  int
+}

@@ -95,7 +95,9 @@ func (d *Detector) Observe(rec record.Record, emit func(*finding.Finding)) {
 		}
 	case *record.HolderScan:
 		for _, w := range d.inOrder() {
-			d.scanned(w, r.When(), emit)
+			if w.firstSeen < r.Started && w.how != howConsole {
+				d.scanned(w, r, emit)
+			}
 		}
 	}
 	if d.next != 0 && rec.When() >= d.next {
@@ -105,6 +107,11 @@ func (d *Detector) Observe(rec record.Record, emit func(*finding.Finding)) {
 
 func (d *Detector) waits(now device, at uint64, emit func(*finding.Finding)) {
 	w := d.waiting[now.key]
+	if w != nil && w.since != now.since && now.since > w.firstSeen {
+		// Another device at the same address: the end of the first was missed.
+		d.ends(w.key, at, "another device has its memory", emit)
+		w = nil
+	}
 	if w != nil {
 		w.lastSeen, w.refcount, w.refKnown = at, now.refcount, now.refKnown
 		return
@@ -119,16 +126,20 @@ func (d *Detector) waits(now device, at uint64, emit func(*finding.Finding)) {
 	d.plan(d.due(w))
 }
 
-// scanned takes in that all holders of a device were told.
-func (d *Detector) scanned(w *device, at uint64, emit func(*finding.Finding)) {
-	if w.how == howConsole {
-		return
+// scanned takes in that all holders of a device were told or counted.
+func (d *Detector) scanned(w *device, scan *record.HolderScan, emit func(*finding.Finding)) {
+	at := scan.When()
+	counts := make(map[string]int)
+	for _, c := range scan.Counts {
+		if fmt.Sprint(c.Dev) == w.key {
+			counts[familyOf(c.Family).name] += c.Count
+		}
 	}
-	fresh, gone := w.holders.settle()
+	fresh, gone, changed := w.holders.settle(counts)
 	switch {
 	case !w.told:
 		d.tell(w, at, emit)
-	case len(fresh)+len(gone) > 0:
+	case changed:
 		emit(d.report(w, finding.Updated, KindWaiting, at))
 	}
 	for _, h := range fresh {

@@ -18,65 +18,91 @@ import (
 // counted.
 const holdersTold = 32
 
-const howHolder = "made and not freed since tracing started; its device was read from it at this time"
+// absences is how many scans in a row have to be without a holder until it counts as
+// gone: the kernel's walk through its table may pass one over while others are freed.
+const absences = 2
+
+const (
+	howHolder = "made and not freed since tracing started; its device was read from it at this time"
+	howKprobe = "; some kinds are seen by kprobes, of which the kernel may skip a hit without telling"
+)
 
 // holder is an object by its address and when it was made: addresses are reused.
 type holder struct {
 	record.Holder
-	id   string
-	told bool
+	id     string
+	told   bool
+	absent int // scans in a row that did not see it
 }
 
 type holderKey struct{ object, since uint64 }
 
-// holders are the objects that hold one device.
+// holders are the objects that hold one device: the oldest of them, and how many of
+// each family there are.
 type holders struct {
 	scanned bool // at least once
-	current map[holderKey]*holder
-	seen    map[holderKey]*holder // by the scan that is under way
+	known   map[holderKey]*holder
+	seen    map[holderKey]bool // by the scan that is under way
+	counts  map[string]int     // by the family's name
+	total   int64
 }
 
 func (hs *holders) saw(r *record.Holder) {
 	if hs.seen == nil {
-		hs.seen = make(map[holderKey]*holder)
+		hs.seen = make(map[holderKey]bool)
+	}
+	if hs.known == nil {
+		hs.known = make(map[holderKey]*holder)
 	}
 	key := holderKey{r.Object, r.Since}
-	h := hs.current[key]
+	hs.seen[key] = true
+	h := hs.known[key]
 	if h == nil {
 		h = &holder{id: finding.NewID(finding.Refs, r.Dev, r.Object, r.Since)}
+		hs.known[key] = h
 	}
 	h.Holder = *r
 	h.Stacks = r.Stacks.Clone()
-	hs.seen[key] = h
+	h.absent = 0
 }
 
-// settle ends a scan. It returns what is new and to be told, and what was told and
-// is no longer there; both oldest first.
-func (hs *holders) settle() (fresh, gone []*holder) {
+// settle ends a scan. It returns what is new and to be told, what was told and is no
+// longer there, both oldest first, and whether the numbers are others than before.
+func (hs *holders) settle(counts map[string]int) (fresh, gone []*holder, changed bool) {
 	told := 0
-	for key, h := range hs.current {
+	for key, h := range hs.known {
+		if !hs.seen[key] {
+			h.absent++
+		}
 		switch {
-		case hs.seen[key] == nil && h.told:
-			gone = append(gone, h)
+		case h.absent >= absences || h.absent > 0 && !h.told:
+			delete(hs.known, key)
+			if h.told {
+				gone = append(gone, h)
+			}
 		case h.told:
 			told++
 		}
 	}
-	hs.current, hs.seen, hs.scanned = hs.seen, nil, true
-	for _, h := range inOrder(slices.Collect(maps.Values(hs.current))) {
+	changed = hs.scanned && !maps.Equal(hs.counts, counts)
+	hs.seen, hs.counts, hs.scanned, hs.total = nil, counts, true, 0
+	for _, n := range counts {
+		hs.total += int64(n)
+	}
+	for _, h := range inOrder(slices.Collect(maps.Values(hs.known))) {
 		if !h.told && told < holdersTold {
 			h.told = true
 			told++
 			fresh = append(fresh, h)
 		}
 	}
-	return fresh, inOrder(gone)
+	return fresh, inOrder(gone), changed
 }
 
 // told returns the holders that there are findings of.
 func (hs *holders) told() []*holder {
 	var out []*holder
-	for _, h := range hs.current {
+	for _, h := range hs.known {
 		if h.told {
 			out = append(out, h)
 		}
@@ -89,15 +115,6 @@ func inOrder(all []*holder) []*holder {
 		return cmp.Or(cmp.Compare(a.Since, b.Since), cmp.Compare(a.Object, b.Object))
 	})
 	return all
-}
-
-// families counts the holders by their family's name.
-func (hs *holders) families() map[string]int {
-	out := make(map[string]int)
-	for _, h := range hs.current {
-		out[familyOf(h.Family).name]++
-	}
-	return out
 }
 
 func wordFamilies(families map[string]int) string {
@@ -144,7 +161,7 @@ func (d *Detector) holderReport(w *device, h *holder, state finding.State, at ui
 		Process:  d.known.Process(h.Thread),
 		Count:    1,
 		Stack:    d.known.Stack(0, h.Stacks.Kernel),
-		Evidence: d.known.Evidence(finding.Refs, howHolder),
+		Evidence: d.known.Evidence(finding.Refs, d.howHolder()),
 		Details: map[string]any{
 			"family": fam.name, "waiting": w.id,
 			"held_since": d.known.At(h.Since), "held_ms": age.Milliseconds(),
@@ -156,8 +173,8 @@ func (d *Detector) holderReport(w *device, h *holder, state finding.State, at ui
 		where = " of netns " + f.Netns.String()
 	}
 	words := h.describe(fam, f)
-	f.Summary = fmt.Sprintf("%s%s is held by %s, made %s before by %s (pid %d)",
-		w.name, where, words, age.Round(100*time.Millisecond), h.Thread.Comm, h.Thread.TGID)
+	f.Summary = fmt.Sprintf("%s%s is held by %s, made %s before%s", w.name, where, words,
+		age.Round(100*time.Millisecond), h.maker(f))
 	if state == finding.Closed {
 		f.Count = 0
 		f.Summary = fmt.Sprintf("%s%s is no longer held by %s", w.name, where, words)
@@ -168,6 +185,36 @@ func (d *Detector) holderReport(w *device, h *holder, state finding.State, at ui
 		f.Facts = append(f.Facts, finding.Fact{Label: "object", Text: fmt.Sprintf("%s itself: %s", fam.name, references(int64(h.ObjectRefs)))})
 	}
 	return f
+}
+
+func (d *Detector) howHolder() string {
+	if d.known.HoldersByKprobe() {
+		return howHolder + howKprobe
+	}
+	return howHolder
+}
+
+// maker says who made it, as far as that is known: in a soft interrupt the process of
+// that time is whoever was interrupted, and without a stack it is not known to be one.
+func (h *holder) maker(f *finding.Finding) string {
+	who := fmt.Sprintf("%s (pid %d)", h.Thread.Comm, h.Thread.TGID)
+	switch {
+	case finding.InSoftirq(f.Stack):
+		f.Details["context"] = "softirq"
+		f.Process = nil
+		return " in a soft interrupt"
+	case len(f.Stack) == 0 && !rtnlOnly[h.Family]:
+		return " while " + who + " ran"
+	}
+	f.Details["context"] = "process"
+	return " by " + who
+}
+
+// rtnlOnly are the families whose objects are made by a process's request alone.
+var rtnlOnly = map[record.HolderFamily]bool{
+	record.HolderNeighParms: true, record.HolderInDev: true, record.HolderInet6Dev: true,
+	record.HolderPacket: true, record.HolderQdisc: true, record.HolderAdjacency: true,
+	record.HolderRxQueue: true, record.HolderTxQueue: true,
 }
 
 // describe says which object it is, in words, and in details.

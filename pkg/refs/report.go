@@ -32,7 +32,7 @@ func (d *Detector) report(w *device, state finding.State, kind string, at uint64
 	f.Details["waiting_since_exact"] = exact
 	span := waited.Round(100 * time.Millisecond).String()
 	if !exact {
-		span = "at least " + span + " (it began before tracing)"
+		span = "at least " + span
 	}
 	if kind == KindReleased {
 		f.Summary = fmt.Sprintf("%s%s no longer waits, after %s", w.name, where, span)
@@ -76,11 +76,11 @@ func (d *Detector) balance(w *device, f *finding.Finding, left int64) {
 	if !w.holders.scanned {
 		return
 	}
-	explained := int64(len(w.holders.current))
+	explained := w.holders.total
 	f.Details["explained"], f.Details["unexplained"] = explained, left-explained
-	if families := w.holders.families(); len(families) > 0 {
-		f.Details["holders"] = families
-		f.Facts = append(f.Facts, finding.Fact{Label: "held by", Text: wordFamilies(families)})
+	if len(w.holders.counts) > 0 {
+		f.Details["holders"] = w.holders.counts
+		f.Facts = append(f.Facts, finding.Fact{Label: "held by", Text: wordFamilies(w.holders.counts)})
 	}
 	switch unexplained := left - explained; {
 	case unexplained > 0:

@@ -6,7 +6,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/netns-trace/netns-trace/pkg/probe"
 	"github.com/netns-trace/netns-trace/pkg/record"
 )
 
@@ -47,13 +46,17 @@ func (l *Live) lookAtHolders(ctx context.Context) error {
 		return nil
 	}
 	l.holders.due, l.holders.scanned = false, time.Now()
-	seen, err := l.session.ScanHolders()
-	if err != nil || !seen {
+	holders, scan, err := l.session.ScanHolders()
+	if err != nil || scan == nil {
 		return err
 	}
+	// A device that was freed meanwhile is told to be so before anything holds it.
 	if err := l.Drain(ctx); err != nil {
 		return err
 	}
-	l.feed(&record.HolderScan{Time: record.Time(probe.Now())})
+	for i := range holders {
+		l.feed(&holders[i])
+	}
+	l.feed(scan)
 	return nil
 }

@@ -164,9 +164,6 @@ func (l *Live) step(ctx context.Context, deadline time.Time) error {
 	l.Processes.observe(rec)
 	l.holders.observe(rec)
 	l.births.observe(rec)
-	if r, ok := rec.(*record.Holder); ok {
-		r.Stacks.Kernel = append(r.Stacks.Kernel, l.session.HolderStack(r.StackID)...)
-	}
 	if r, ok := rec.(*record.ThreadSeen); ok {
 		if l.seen != nil { // nil: a scan was interrupted
 			l.seen[r.Thread.TGID] = append(l.seen[r.Thread.TGID], *r)

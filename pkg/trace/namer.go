@@ -165,6 +165,9 @@ func (n *Namer) processName(t record.Thread) []record.Record {
 	if err != nil { // it is gone, or not ours to read: it stays without a container
 		return nil
 	}
+	if t.Start != 0 && p.StartTicks*tick > t.Start {
+		return nil // another process, of the same number
+	}
 	name := record.ProcessName{
 		Time: record.Time(probe.Now()), TGID: t.TGID,
 		Container: p.Container.ID, ContainerName: p.Container.Name,
