@@ -91,7 +91,7 @@ func (g *guest) measure(ctx context.Context, w workload) (float64, error) {
 		if err != nil {
 			return 0, fmt.Errorf("measuring %s: %w", w.name, err)
 		}
-		n, err := perOperation(out)
+		n, err := perOperation(out, w.quantile())
 		if err != nil {
 			return 0, fmt.Errorf("measuring %s: %w", w.name, err)
 		}
