@@ -17,8 +17,10 @@ type workload struct {
 	// still says that the tracer's user space is stopped meanwhile. A life sleeps for
 	// long; how often the tracer wakes up in that time is what idle measures.
 	still bool
-	// batched says that some windows have work in them that others left over: the
-	// lower quartile of them counts, not the median, which is now with it, now without.
+	// batched says that some windows have work in them that others left over, and that
+	// some processes pay 75,000 instructions more for each: not the medians count, which
+	// are now with it, now without, but the lower quartile of the windows, of the
+	// process that has the lowest.
 	batched bool
 }
 

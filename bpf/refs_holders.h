@@ -212,18 +212,19 @@ static __always_inline int queues_made(void *ctx, __u32 family, __u64 first, __u
 	return 0;
 }
 
-static __always_inline int rx_queues_made(bool in_place, void *ctx, struct net_device *dev, int old, int new)
+/* Probed: the verifier forbids arithmetic with a pointer that has a type. */
+static __always_inline int rx_queues_made(void *ctx, struct net_device *dev, int old, int new)
 {
-	__u64 first = (__u64)READ(in_place, dev, _rx);
+	__u64 first = (__u64)BPF_CORE_READ(dev, _rx);
 
 	return queues_made(ctx, HOLDER_RX_QUEUE,
 			   first + bpf_core_field_offset(struct netdev_rx_queue, kobj),
 			   bpf_core_type_size(struct netdev_rx_queue), old, new);
 }
 
-static __always_inline int tx_queues_made(bool in_place, void *ctx, struct net_device *dev, int old, int new)
+static __always_inline int tx_queues_made(void *ctx, struct net_device *dev, int old, int new)
 {
-	__u64 first = (__u64)READ(in_place, dev, _tx);
+	__u64 first = (__u64)BPF_CORE_READ(dev, _tx);
 
 	return queues_made(ctx, HOLDER_TX_QUEUE,
 			   first + bpf_core_field_offset(struct netdev_queue, kobj),

@@ -112,9 +112,9 @@ int BPF_PROG(adjacent_gone_fentry, struct net_device *dev, struct net_device *ad
  * The queues from old to new get into sysfs; it is also called the other way round.
  * What adds a single one is inlined everywhere.
  */
-AT_ENTRY(rx_queues, net_rx_queue_update_kobjects, rx_queues_made(in_place, ctx, dev, old, new),
+AT_ENTRY(rx_queues, net_rx_queue_update_kobjects, rx_queues_made(ctx, dev, old, new),
 	 struct net_device *dev, int old, int new)
-AT_ENTRY(tx_queues, netdev_queue_update_kobjects, tx_queues_made(in_place, ctx, dev, old, new),
+AT_ENTRY(tx_queues, netdev_queue_update_kobjects, tx_queues_made(ctx, dev, old, new),
 	 struct net_device *dev, int old, int new)
 FREES(rx_queue_gone, rx_queue_release, void *object)
 FREES(tx_queue_gone, netdev_queue_release, void *object)
