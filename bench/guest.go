@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -91,11 +92,14 @@ func (g *guest) measure(ctx context.Context, w workload) (float64, error) {
 		if err != nil {
 			return 0, fmt.Errorf("measuring %s: %w", w.name, err)
 		}
-		n, err := perOperation(out)
+		n, err := perOperation(out, w.quantile())
 		if err != nil {
 			return 0, fmt.Errorf("measuring %s: %w", w.name, err)
 		}
 		runs = append(runs, n)
+	}
+	if w.batched {
+		return slices.Min(runs), nil
 	}
 	return median(runs), nil
 }

@@ -62,8 +62,8 @@ var errOutput = errors.New("the workload printed something else than its windows
 
 // perOperation reads the output of ops: a line "ops N", then a line for each window
 // of N operations, with its instructions. It returns those of one operation in the
-// median window.
-func perOperation(output string) (float64, error) {
+// median window, or in the one of another quantile.
+func perOperation(output string, q float64) (float64, error) {
 	lines := strings.Fields(output)
 	if len(lines) < 3 || lines[0] != "ops" {
 		return 0, errOutput
@@ -80,18 +80,23 @@ func perOperation(output string) (float64, error) {
 		}
 		windows = append(windows, float64(n))
 	}
-	return median(windows) / float64(ops), nil
+	return quantile(windows, q) / float64(ops), nil
 }
 
 // median is the value in the middle, or NaN of nothing.
-func median(values []float64) float64 {
+func median(values []float64) float64 { return quantile(values, 0.5) }
+
+// quantile is the value that the part q of them is below, between two of them in
+// proportion; NaN of nothing.
+func quantile(values []float64, q float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
 	}
 	sorted := slices.Sorted(slices.Values(values))
-	half := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[half]
+	at := q * float64(len(sorted)-1)
+	i := int(at)
+	if i == len(sorted)-1 {
+		return sorted[i]
 	}
-	return (sorted[half-1] + sorted[half]) / 2
+	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
 }

@@ -18,7 +18,7 @@ func TestPerOperation(t *testing.T) {
 		"one window disturbed by a tick":    {"ops 1\n7\n7\n7\n1000000\n7\n", 7},
 		"the order of windows is no matter": {"ops 1\n9\n1\n5\n", 5},
 	} {
-		if got, err := perOperation(test.output); err != nil || got != test.want {
+		if got, err := perOperation(test.output, 0.5); err != nil || got != test.want {
 			t.Errorf("%s: %v, %v; want %v", name, got, err, test.want)
 		}
 	}
@@ -26,7 +26,7 @@ func TestPerOperation(t *testing.T) {
 		"nothing": "", "no window": "ops 2000\n", "no operations": "ops 0\n1\n",
 		"a message": "ops: setns: Operation not permitted\n", "a negative window": "ops 1\n-4\n",
 	} {
-		if got, err := perOperation(output); !errors.Is(err, errOutput) {
+		if got, err := perOperation(output, 0.5); !errors.Is(err, errOutput) {
 			t.Errorf("%s: %v, %v; want an error", name, got, err)
 		}
 	}
@@ -36,10 +36,22 @@ func FuzzPerOperation(f *testing.F) {
 	f.Add("ops 2000\n16789109\n16789097\n")
 	f.Add("ops 0\n1\n")
 	f.Fuzz(func(t *testing.T, output string) {
-		if n, err := perOperation(output); err == nil && (math.IsNaN(n) || math.IsInf(n, 0) || n < 0) {
+		if n, err := perOperation(output, 0.5); err == nil && (math.IsNaN(n) || math.IsInf(n, 0) || n < 0) {
 			t.Errorf("%q gives %v", output, n)
 		}
 	})
+}
+
+// In every fourth life the kernel cleans up what was left of others too: that is not
+// what a life costs.
+func TestLowerQuartileLeavesOutDearWindows(t *testing.T) {
+	output := "ops 1\n2868\n3024\n2866\n3710\n2867\n3025\n2869\n2870\n3586\n"
+	if got, err := perOperation(output, 0.25); err != nil || got != 2868 {
+		t.Errorf("%v, %v; want 2868", got, err)
+	}
+	if got := quantile([]float64{4, 1}, 0.25); got != 1.75 {
+		t.Errorf("between two: %v, want 1.75", got)
+	}
 }
 
 // The untraced path may be longer after than before: the mean of both is what the

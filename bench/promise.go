@@ -39,7 +39,7 @@ func judge(s figures) []verdict {
 	j.atMost(fmt.Sprintf("2. threads, a clone: at most %.1f of an empty tp_btf", clone), "clone", threads, emptyBest, clone)
 	j.atMost("2. threads, a clone: at most 1/3 of bpftrace's", "clone", threads, bpftraceClone, 1.0/3)
 	j.nothing("3. everything on, an unrelated system call: nothing", "getppid", everything)
-	j.atMostMore("4. dst, a route: at most 10 more than an empty fexit", "dst", only(detectorDst), emptyBest, 10)
+	j.atMost("4. dst, a route made and freed: at most 5 of the empty fexit and fentry", "dst-life", only(detectorDst), emptyBest, 5)
 	j.share("6. everything on, a namespace's and veth pair's life: less than 1 %", "life", everything, 0.01)
 	j.gone("7. after the end: within 0.05 % of before", 0.0005)
 	return j.verdicts
@@ -95,20 +95,6 @@ func (j *judgement) atMost(promise, workload, variant, other string, limit float
 		return
 	}
 	j.add(promise, f.added() <= limit*base, "%.0f / %.0f%s = %.3f, limit %.3f", f.added(), base, note, f.added()/base, limit)
-}
-
-// atMostMore: a variant adds at most so many instructions more than the other.
-func (j *judgement) atMostMore(promise, workload, variant, other string, limit float64) {
-	f, ok := j.find(promise, workload, variant)
-	if !ok {
-		return
-	}
-	o, ok := j.find(promise, workload, other)
-	if !ok {
-		return
-	}
-	more := f.added() - o.added()
-	j.add(promise, more <= limit, "%.0f - %.0f = %.0f, limit %.0f", f.added(), o.added(), more, limit)
 }
 
 // share: a variant adds at most that part of the untraced operation. It is not judged

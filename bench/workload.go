@@ -17,6 +17,19 @@ type workload struct {
 	// still says that the tracer's user space is stopped meanwhile. A life sleeps for
 	// long; how often the tracer wakes up in that time is what idle measures.
 	still bool
+	// batched says that some windows have work in them that others left over, and that
+	// some processes pay 75,000 instructions more for each: not the medians count, which
+	// are now with it, now without, but the lower quartile of the windows, of the
+	// process that has the lowest.
+	batched bool
+}
+
+// quantile is which of the windows counts.
+func (w workload) quantile() float64 {
+	if w.batched {
+		return 0.25
+	}
+	return 0.5
 }
 
 var workloads = []workload{
@@ -29,7 +42,7 @@ var workloads = []workload{
 	{name: "setns-threaded", what: "setns(2) there and back, in a process of two threads"},
 	{name: "dst", what: "connect(2) that allocates a route", exact: true},
 	{name: "dst-life", what: "the same, and the route before it freed"},
-	{name: "life", what: "a network namespace and a veth pair, made and deleted", still: true, runs: 5},
+	{name: "life", what: "a network namespace and a veth pair, made and deleted", still: true, batched: true, runs: 5},
 	{name: "idle", what: "a second in which nothing happens"},
 }
 

@@ -116,18 +116,15 @@ static __always_inline struct ledger *ledger_of(__u64 ops, bool charging)
 	return open_ledger(ops, charging);
 }
 
-static __always_inline void charge(struct dst_entry *dst)
+static __always_inline void charge(__u64 dst, __u64 ops, __u64 flags)
 {
-	struct entry e = {};
-	struct ledger *l;
-	__u64 key = (__u64)dst;
+	struct entry e = { .ops = ops, .flags = flags };
+	struct ledger *l = ledger_of(ops, true);
+	__u64 key = dst;
 
-	e.ops = (__u64)BPF_CORE_READ(dst, ops);
-	e.flags = BPF_CORE_READ(dst, flags);
-	l = ledger_of(e.ops, true);
 	if (!l)
 		return;
-	if (!(e.flags & DST_NOCOUNT))
+	if (!(flags & DST_NOCOUNT))
 		__sync_fetch_and_add(&l->charged, 1);
 	e.owner = l->owner;
 	if (bpf_map_update_elem(&entries, &key, &e, BPF_ANY))
@@ -181,10 +178,10 @@ static __noinline int crossed(struct entry *e, __u64 ops, __u32 flags, __u32 cau
 	return 0;
 }
 
-static __always_inline int destroyed(struct dst_entry *dst)
+static __always_inline int destroyed(bool in_place, struct dst_entry *dst)
 {
-	__u64 key = (__u64)dst, ops = (__u64)BPF_CORE_READ(dst, ops);
-	__u32 flags = BPF_CORE_READ(dst, flags);
+	__u64 key = (__u64)dst, ops = (__u64)READ(in_place, dst, ops);
+	__u32 flags = READ(in_place, dst, flags);
 	struct entry *e = bpf_map_lookup_elem(&entries, &key);
 	struct ledger *l;
 
@@ -234,8 +231,8 @@ int alloc_fexit(__u64 *ctx)
 		flags = context_word(ctx, 3);
 		dst = context_word(ctx, 4);
 	}
-	if (dst)
-		charge((struct dst_entry *)dst);
+	if (dst) /* it has the dst_ops and the flags that dst_alloc() was called with */
+		charge(dst, ctx[0], flags);
 	else
 		failed(ctx, ctx[0], ctx[1], flags);
 	return 0;
@@ -259,10 +256,13 @@ int alloc_kretprobe(struct pt_regs *ctx)
 	__u64 thread = bpf_get_current_pid_tgid(), dst = PT_REGS_RC(ctx);
 	struct call *c = bpf_map_lookup_elem(&alloc_calls, &thread);
 
-	if (dst)
-		charge((struct dst_entry *)dst);
-	else if (c)
+	if (dst) {
+		struct dst_entry *entry = (struct dst_entry *)dst;
+
+		charge(dst, (__u64)BPF_CORE_READ(entry, ops), BPF_CORE_READ(entry, flags));
+	} else if (c) {
 		failed(ctx, c->ops, c->dev, c->flags);
+	}
 	bpf_map_delete_elem(&alloc_calls, &thread);
 	return 0;
 }
@@ -270,13 +270,13 @@ int alloc_kretprobe(struct pt_regs *ctx)
 SEC("fentry/dst_destroy")
 int BPF_PROG(destroy_fentry, struct dst_entry *dst)
 {
-	return destroyed(dst);
+	return destroyed(IN_PLACE, dst);
 }
 
 SEC("kprobe/dst_destroy")
 int BPF_KPROBE(destroy_kprobe, struct dst_entry *dst)
 {
-	return destroyed(dst);
+	return destroyed(PROBED, dst);
 }
 
 /* What one look finds of a dst_ops: read by pkg/probe, from the iterator's file. */

@@ -11,31 +11,31 @@ DESCRIBE(netns_birth_record);
 
 static __always_inline int copied(struct net *net)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct netns_birth_record *r;
 
 	if (!net || (__u64)net >= (__u64)-MAX_ERRNO)
-		return 0;
-	/* Without CLONE_NEWNET copy_net_ns() gives back the one that the caller has. */
-	if (net == BPF_CORE_READ(task, nsproxy, net_ns))
 		return 0;
 	r = record_begin(netns_birth_record, RECORD_NETNS_BIRTH);
 	if (!r)
 		return 0;
 	read_netns(&r->netns, net);
-	read_thread(&r->thread, task);
+	read_thread(&r->thread, (struct task_struct *)bpf_get_current_task());
 	record_end(r);
 	return 0;
 }
 
+/* Without CLONE_NEWNET, as for each setns(2), it gives back the one that the caller has. */
 SEC("fexit/copy_net_ns")
 int BPF_PROG(birth_fexit, __u64 flags, void *user_ns, void *old, struct net *net)
 {
-	return copied(net);
+	return flags & CLONE_NEWNET ? copied(net) : 0;
 }
 
+/* A kretprobe does not see the flags. */
 SEC("kretprobe/copy_net_ns")
 int BPF_KRETPROBE(birth_kretprobe, struct net *net)
 {
-	return copied(net);
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	return net == BPF_CORE_READ(task, nsproxy, net_ns) ? 0 : copied(net);
 }

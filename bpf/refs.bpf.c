@@ -36,13 +36,13 @@ struct {
 
 __s64 waiting_count;
 
-static __always_inline __u32 reg_state(struct net_device *dev)
+static __always_inline __u32 reg_state(bool in_place, struct net_device *dev)
 {
 	struct net_device___enum_state *old = (void *)dev;
 
 	if (bpf_core_field_exists(old->reg_state))
 		return BPF_CORE_READ_BITFIELD_PROBED(old, reg_state);
-	return BPF_CORE_READ(dev, reg_state);
+	return READ(in_place, dev, reg_state);
 }
 
 /*
@@ -96,7 +96,7 @@ static __always_inline void record_device(struct net_device *dev, __u32 type, __
 	record_end(r);
 }
 
-static __always_inline int notified(unsigned long what, struct netdev_notifier_info *info)
+static __always_inline int notified(bool in_place, unsigned long what, struct netdev_notifier_info *info)
 {
 	struct net_device *dev;
 	struct waiting *w;
@@ -105,9 +105,9 @@ static __always_inline int notified(unsigned long what, struct netdev_notifier_i
 
 	if (what != bpf_core_enum_value(enum netdev_cmd, NETDEV_UNREGISTER))
 		return 0;
-	dev = BPF_CORE_READ(info, dev);
+	dev = READ(in_place, info, dev);
 	key = (__u64)dev;
-	state = reg_state(dev);
+	state = reg_state(in_place, dev);
 	if (state == NETREG_UNREGISTERING) {
 		struct waiting new = { .since = bpf_ktime_get_ns() };
 
@@ -139,7 +139,7 @@ static __always_inline int notified(unsigned long what, struct netdev_notifier_i
 	return 0;
 }
 
-static __always_inline int freed(struct net_device *dev)
+static __always_inline int freed(bool in_place, struct net_device *dev)
 {
 	__u64 key = (__u64)dev;
 	struct waiting *w;
@@ -149,7 +149,7 @@ static __always_inline int freed(struct net_device *dev)
 		return 0;
 	w = bpf_map_lookup_elem(&waiting, &key);
 	/* free_netdev() of a device that is still UNREGISTERING only asks for it to be freed */
-	if (!w || reg_state(dev) == NETREG_UNREGISTERING)
+	if (!w || reg_state(in_place, dev) == NETREG_UNREGISTERING)
 		return 0;
 	if (w->reported)
 		record_device(dev, RECORD_DEV_FREE, w->since);
@@ -198,13 +198,13 @@ static __always_inline int printed(const char *text, __u64 bytes)
 SEC("fentry/call_netdevice_notifiers_info")
 int BPF_PROG(notify_fentry, unsigned long what, struct netdev_notifier_info *info)
 {
-	return notified(what, info);
+	return notified(IN_PLACE, what, info);
 }
 
 SEC("kprobe/call_netdevice_notifiers_info")
 int BPF_KPROBE(notify_kprobe, unsigned long what, struct netdev_notifier_info *info)
 {
-	return notified(what, info);
+	return notified(PROBED, what, info);
 }
 
 SEC("raw_tp/console")
@@ -216,13 +216,13 @@ int BPF_PROG(console_raw_tp, const char *text, __u64 bytes)
 SEC("fentry/free_netdev")
 int BPF_PROG(free_fentry, struct net_device *dev)
 {
-	return freed(dev);
+	return freed(IN_PLACE, dev);
 }
 
 SEC("kprobe/free_netdev")
 int BPF_KPROBE(free_kprobe, struct net_device *dev)
 {
-	return freed(dev);
+	return freed(PROBED, dev);
 }
 
 /* Tells all that the devices now waiting are held by, as far as the table knows. */

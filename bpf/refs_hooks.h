@@ -11,14 +11,18 @@
 /* Parameters of dst_alloc(): 5 until 6.6, then 4 (762c8dc7f269); the result follows. */
 const volatile __u32 dst_alloc_args;
 
-/* Done at the entry of a function; the rest are its parameters. */
+/* Done at the entry of a function, with in_place for READ; the rest are its parameters. */
 #define AT_ENTRY(name, function, action, ...)                                        \
 	SEC("fentry/" #function) int BPF_PROG(name##_fentry, ##__VA_ARGS__)          \
 	{                                                                            \
+		const bool in_place __attribute__((unused)) = IN_PLACE;              \
+										     \
 		return action;                                                       \
 	}                                                                            \
 	SEC("kprobe/" #function) int BPF_KPROBE(name##_kprobe, ##__VA_ARGS__)        \
 	{                                                                            \
+		const bool in_place __attribute__((unused)) = PROBED;                \
+										     \
 		return action;                                                       \
 	}
 
@@ -84,7 +88,7 @@ AT_ENTRY(nexthop_made, fib_nh_common_init, made(ctx, HOLDER_NEXTHOP, (__u64)obje
 FREES(nexthop_gone, fib_nh_common_release, void *object)
 
 AT_ENTRY(packet_made, packet_do_bind, made(ctx, HOLDER_PACKET, (__u64)object, 0, 0), void *object)
-AT_ENTRY(packet_gone, packet_release, gone((__u64)BPF_CORE_READ(sock, sk)), struct socket *sock)
+AT_ENTRY(packet_gone, packet_release, gone((__u64)READ(in_place, sock, sk)), struct socket *sock)
 
 MAKES(qdisc_made, qdisc_alloc, HOLDER_QDISC, void *dev_queue, void *ops, void *extack)
 FREES(qdisc_gone, __qdisc_destroy, void *object)
@@ -117,7 +121,7 @@ FREES(tx_queue_gone, netdev_queue_release, void *object)
 
 /* An event on top of one that is pending already takes no reference. */
 AT_ENTRY(linkwatch_made, linkwatch_fire_event,
-	 link_event_pending(dev) ? 0 : made(ctx, HOLDER_LINKWATCH, (__u64)dev, 0, 0),
+	 link_event_pending(in_place, dev) ? 0 : made(ctx, HOLDER_LINKWATCH, (__u64)dev, 0, 0),
 	 struct net_device *dev)
 
 #endif

@@ -37,26 +37,31 @@ static __always_inline struct netns_id *home_for_switch(struct home *home, struc
 }
 
 /* A thread changes namespace: setns(2) or unshare(2); `to` is NULL when it exits. */
-static __always_inline int switched(void *ctx, struct task_struct *task, struct nsproxy *to)
+static __always_inline int switched(bool in_place, void *ctx, struct task_struct *task, struct nsproxy *to)
 {
-	struct net *old_net = netns_of(task);
-	struct net *new_net = to ? BPF_CORE_READ(to, net_ns) : NULL;
-	__u32 tgid = BPF_CORE_READ(task, tgid);
-	__u32 tid = BPF_CORE_READ(task, pid);
 	struct netns_id old, new, belongs;
-	struct home *home;
+	struct net *old_net, *new_net;
+	struct signal_struct *signal;
+	__u32 clones = 0, threads, tgid, tid;
 	struct away *was;
 	bool alone, tell;
-	__u32 clones = 0, threads;
+	struct home *home;
 
+	if (!to)
+		return 0;
+	old_net = netns_of(in_place, task);
+	new_net = READ(in_place, to, net_ns);
+	tgid = READ(in_place, task, tgid);
 	if (!old_net || !new_net || old_net == new_net || tgid == self_tgid)
 		return 0;
-	home = home_of(task, tgid);
+	tid = READ(in_place, task, pid);
+	home = home_of(in_place, task, tgid);
 	if (!home)
 		return 0;
-	read_netns(&old, old_net);
-	read_netns(&new, new_net);
-	threads = BPF_CORE_READ(task, signal, nr_threads);
+	read_netns_by(in_place, &old, old_net);
+	read_netns_by(in_place, &new, new_net);
+	signal = READ(in_place, task, signal);
+	threads = READ(in_place, signal, nr_threads);
 	alone = threads == 1 && !home->named && !home_inum;
 	belongs = *home_for_switch(home, &old, &new);
 	/* `ip netns exec` and its kind go alone, and are gone with exec. */
@@ -70,7 +75,8 @@ static __always_inline int switched(void *ctx, struct task_struct *task, struct 
 			was->told = 1;
 	}
 	if (same_netns(&home->netns, &new)) {
-		forget_away(tid);
+		if (was)
+			forget_away(tgid, tid);
 	} else if (was) {
 		was->netns = new; /* from one strange place to another: the window goes on */
 	} else if (!same_netns(&belongs, &new)) {
@@ -83,8 +89,6 @@ static __always_inline int switched(void *ctx, struct task_struct *task, struct 
 		};
 
 		note_away(tid, &a);
-	} else {
-		forget_away(tid);
 	}
 	if (alone)
 		home->moved_to = new;
@@ -128,23 +132,26 @@ static __always_inline void announce(struct task_struct *leader, __u32 type, str
  */
 static __always_inline void forked(struct task_struct *child)
 {
-	__u32 parent = bpf_get_current_pid_tgid() >> 32;
 	bool named = same_comm(child);
 	struct home *h;
 
-	if (!named && follow && home_count) {
+	if (!named && follow) {
+		__u32 parent = bpf_get_current_pid_tgid() >> 32;
+
+		if (!*tally_of(home_tally, parent))
+			return;
 		h = bpf_map_lookup_elem(&homes, &parent);
 		named = h && h->named;
 	}
 	if (!named)
 		return;
-	h = set_home(BPF_CORE_READ(child, tgid), netns_of(child), true);
+	h = set_home(PROBED, BPF_CORE_READ(child, tgid), netns_of(PROBED, child), true);
 	if (h)
 		announce(child, RECORD_PROCESS_SEEN, h);
 }
 
 /* Runs in the parent; the child has its namespace but has not run yet. */
-static __always_inline int cloned(void *ctx, struct task_struct *child, __u64 flags)
+static __always_inline int cloned(bool in_place, void *ctx, struct task_struct *child, __u64 flags)
 {
 	struct task_struct *leader, *parent_task;
 	__u32 parent, tgid, tid;
@@ -157,22 +164,22 @@ static __always_inline int cloned(void *ctx, struct task_struct *child, __u64 fl
 		forked(child);
 		return 0;
 	}
-	leader = BPF_CORE_READ(child, group_leader);
-	if (!away_count && BPF_CORE_READ(child, nsproxy) == BPF_CORE_READ(leader, nsproxy))
+	leader = READ(in_place, child, group_leader);
+	tgid = READ(in_place, child, tgid);
+	if (READ(in_place, child, nsproxy) == READ(in_place, leader, nsproxy) && !*tally_of(away_tally, tgid))
 		return 0;
 
-	tgid = BPF_CORE_READ(child, tgid);
-	net = netns_of(child);
+	net = netns_of(in_place, child);
 	if (!net || tgid == self_tgid)
 		return 0;
 	parent = (__u32)bpf_get_current_pid_tgid();
 	p = bpf_map_lookup_elem(&away, &parent);
-	if (!p && net == netns_of(leader))
+	if (!p && net == netns_of(in_place, leader))
 		return 0;
-	home = home_of(child, tgid);
+	home = home_of(in_place, child, tgid);
 	if (!home)
 		return 0;
-	read_netns(&here, net);
+	read_netns_by(in_place, &here, net);
 	if (same_netns(&home->netns, &here))
 		return 0;
 
@@ -210,14 +217,20 @@ static __always_inline int cloned(void *ctx, struct task_struct *child, __u64 fl
 	return 0;
 }
 
-static __always_inline int exited(struct task_struct *task)
+static __always_inline int exited(bool in_place, struct task_struct *task)
 {
-	__u32 tid = BPF_CORE_READ(task, pid);
-	__u32 tgid = BPF_CORE_READ(task, tgid);
+	__u32 tgid = READ(in_place, task, tgid);
+	__s32 *away_here = tally_of(away_tally, tgid);
+	__s32 *homes_here = tally_of(home_tally, tgid);
+	struct signal_struct *signal;
 	struct home *home;
 	struct away *a;
+	__u32 tid;
 
-	if (away_count && (a = bpf_map_lookup_elem(&away, &tid))) {
+	if (!(*away_here | *homes_here))
+		return 0;
+	tid = READ(in_place, task, pid);
+	if (*away_here && (a = bpf_map_lookup_elem(&away, &tid))) {
 		struct thread_exit_record *r = NULL;
 
 		if (matters(a))
@@ -230,16 +243,19 @@ static __always_inline int exited(struct task_struct *task)
 			r->failures = a->failures;
 			record_end(r);
 		}
-		forget_away(tid);
+		forget_away(tgid, tid);
 	}
-	if (!home_count)
+	if (!*homes_here)
+		return 0;
+	signal = READ(in_place, task, signal);
+	if (READ(in_place, signal, live.counter))
 		return 0;
 	home = bpf_map_lookup_elem(&homes, &tgid);
 	/*
 	 * do_exit() counts the living down long before this tracepoint, so the one that
 	 * sees 0 need not be the last to come here; nothing above depends on `homes`.
 	 */
-	if (home && BPF_CORE_READ(task, signal, live.counter) == 0) {
+	if (home) {
 		if (home->named)
 			announce(BPF_CORE_READ(task, group_leader), RECORD_PROCESS_EXIT, home);
 		forget_home(tgid);
@@ -248,13 +264,13 @@ static __always_inline int exited(struct task_struct *task)
 }
 
 /* A new program: it lives where it is, and what its old threads did is history. */
-static __always_inline int execed(struct task_struct *task, __u32 old_tid)
+static __always_inline int execed(bool in_place, struct task_struct *task, __u32 old_tid)
 {
-	__u32 tgid = BPF_CORE_READ(task, tgid);
+	__u32 tgid = READ(in_place, task, tgid);
 	bool named = same_comm(task);
 	struct home *home = NULL;
 
-	if (home_count)
+	if (*tally_of(home_tally, tgid))
 		home = bpf_map_lookup_elem(&homes, &tgid);
 	if (!home && !named)
 		return 0;
@@ -264,12 +280,12 @@ static __always_inline int execed(struct task_struct *task, __u32 old_tid)
 		if (home->named || (a && matters(a)))
 			announce(task, RECORD_PROCESS_EXEC, home);
 		named = named || home->named;
-		forget_away(old_tid);
-		forget_away(tgid);
+		forget_away(tgid, old_tid);
+		forget_away(tgid, tgid);
 		forget_home(tgid);
 	}
 	if (named) {
-		home = set_home(tgid, netns_of(task), true);
+		home = set_home(in_place, tgid, netns_of(in_place, task), true);
 		if (home)
 			announce(task, RECORD_PROCESS_SEEN, home);
 	}
@@ -279,35 +295,35 @@ static __always_inline int execed(struct task_struct *task, __u32 old_tid)
 /* One task that lived before tracing started, or whose clone or move was missed. */
 static __always_inline int seen(struct task_struct *task)
 {
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
-	__u32 tgid = BPF_CORE_READ(task, tgid);
-	__u32 tid = BPF_CORE_READ(task, pid);
+	struct task_struct *leader = task->group_leader;
+	__u32 tgid = task->tgid;
+	__u32 tid = task->pid;
 	struct netns_id here;
 	struct home *home;
 	struct net *net;
 	bool is_home;
 
-	if (tgid == self_tgid || BPF_CORE_READ(task, flags) & PF_KTHREAD)
+	if (tgid == self_tgid || task->flags & PF_KTHREAD)
 		return 0;
-	net = netns_of(task);
+	net = netns_of(IN_PLACE, task);
 	if (!net) /* it is exiting, or a zombie whose pid is all that is left */
 		return 0;
 	home = bpf_map_lookup_elem(&homes, &tgid);
 	if (!home && same_comm(leader))
-		home = set_home(tgid, netns_of(leader) ?: net, true);
+		home = set_home(IN_PLACE, tgid, netns_of(IN_PLACE, leader) ?: net, true);
 	if (home && home->named && !home->announced) {
-		home = home_of(task, tgid);
+		home = home_of(IN_PLACE, task, tgid);
 		if (home) {
 			home->announced = 1;
 			announce(leader, RECORD_PROCESS_SEEN, home);
 		}
 	}
-	if (!home && net == netns_of(leader))
+	if (!home && net == netns_of(IN_PLACE, leader))
 		return 0;
-	home = home_of(task, tgid);
+	home = home_of(IN_PLACE, task, tgid);
 	if (!home)
 		return 0;
-	read_netns(&here, net);
+	read_netns_by(IN_PLACE, &here, net);
 	is_home = same_netns(&home->netns, &here);
 	if (is_home || bpf_map_lookup_elem(&away, &tid)) /* of a known one its records tell */
 		return 0;
@@ -321,9 +337,9 @@ static __always_inline int seen(struct task_struct *task)
 	};
 
 	note_away(tid, &a);
-	if (netns_of(task) != net) {
+	if (netns_of(IN_PLACE, task) != net) {
 		/* It moved meanwhile, perhaps before our note: it is in a window, not stranded. */
-		forget_away(tid);
+		forget_away(tgid, tid);
 		return 0;
 	}
 	struct thread_seen_record *r = record_begin(thread_seen_record, RECORD_THREAD_SEEN);
@@ -345,49 +361,49 @@ static __always_inline int seen(struct task_struct *task)
 SEC("fentry/switch_task_namespaces")
 int BPF_PROG(switch_fentry, struct task_struct *task, struct nsproxy *to)
 {
-	return switched(ctx, task, to);
+	return switched(IN_PLACE, ctx, task, to);
 }
 
 SEC("kprobe/switch_task_namespaces")
 int BPF_KPROBE(switch_kprobe, struct task_struct *task, struct nsproxy *to)
 {
-	return switched(ctx, task, to);
+	return switched(PROBED, ctx, task, to);
 }
 
 SEC("tp_btf/task_newtask")
 int BPF_PROG(clone_tp_btf, struct task_struct *task, __u64 flags)
 {
-	return cloned(ctx, task, flags);
+	return cloned(IN_PLACE, ctx, task, flags);
 }
 
 SEC("raw_tp/task_newtask")
 int BPF_PROG(clone_raw_tp, struct task_struct *task, __u64 flags)
 {
-	return cloned(ctx, task, flags);
+	return cloned(PROBED, ctx, task, flags);
 }
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(exit_tp_btf, struct task_struct *task)
 {
-	return exited(task);
+	return exited(IN_PLACE, task);
 }
 
 SEC("raw_tp/sched_process_exit")
 int BPF_PROG(exit_raw_tp, struct task_struct *task)
 {
-	return exited(task);
+	return exited(PROBED, task);
 }
 
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(exec_tp_btf, struct task_struct *task, int old_pid)
 {
-	return execed(task, old_pid);
+	return execed(IN_PLACE, task, old_pid);
 }
 
 SEC("raw_tp/sched_process_exec")
 int BPF_PROG(exec_raw_tp, struct task_struct *task, int old_pid)
 {
-	return execed(task, old_pid);
+	return execed(PROBED, task, old_pid);
 }
 
 SEC("iter/task")

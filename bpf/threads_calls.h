@@ -17,11 +17,16 @@
 /* The caller's entry if it was left behind in a strange namespace. */
 static __always_inline struct away *stranded_caller(void)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
 	struct away *a;
+	__u32 tid;
+	__u64 id;
 
 	if (!away_count)
 		return NULL;
+	id = bpf_get_current_pid_tgid();
+	if (!*tally_of(away_tally, id >> 32))
+		return NULL;
+	tid = (__u32)id;
 	a = bpf_map_lookup_elem(&away, &tid);
 	if (a && (a->left_behind || bpf_ktime_get_ns() - a->since > away_ns))
 		return a;

@@ -57,8 +57,22 @@ struct {
 	__type(value, struct away);
 } away SEC(".maps");
 
-/* Entries in the two maps: a cheap way to know that there is nothing to look up. */
-__s64 home_count;
+/*
+ * Entries in the two maps of the processes whose number ends so: a cheap way to know
+ * that there is nothing to look up. One thread that stays away, or one process that
+ * has a home, must not make the clones and ends of all others dearer.
+ */
+#define MAX_TALLIES 1024 /* a power of two */
+
+__s32 home_tally[MAX_TALLIES];
+__s32 away_tally[MAX_TALLIES];
+
+static __always_inline __s32 *tally_of(__s32 *tallies, __u32 tgid)
+{
+	return &tallies[tgid & (MAX_TALLIES - 1)];
+}
+
+/* Of all processes: for those who do not know the process yet. */
 __s64 away_count;
 
 /* 5.10 leaves bytes of an older, longer name behind the end of the new one. */
@@ -82,29 +96,29 @@ static __always_inline bool same_comm(struct task_struct *leader)
 	return false;
 }
 
-static __always_inline struct net *netns_of(struct task_struct *task)
+static __always_inline struct net *netns_of(bool in_place, struct task_struct *task)
 {
-	struct nsproxy *ns = BPF_CORE_READ(task, nsproxy);
+	struct nsproxy *ns = READ(in_place, task, nsproxy);
 
-	return ns ? BPF_CORE_READ(ns, net_ns) : NULL; /* NULL: the task is exiting */
+	return ns ? READ(in_place, ns, net_ns) : NULL; /* NULL: the task is exiting */
 }
 
 /* Home is where the user says, or else the namespace given. */
-static __always_inline void settle(struct home *h, struct net *net)
+static __always_inline void settle(bool in_place, struct home *h, struct net *net)
 {
 	if (home_inum)
 		h->netns.inum = home_inum;
 	else if (net)
-		read_netns(&h->netns, net);
+		read_netns_by(in_place, &h->netns, net);
 }
 
-static __always_inline struct home *set_home(__u32 tgid, struct net *net, bool named)
+static __always_inline struct home *set_home(bool in_place, __u32 tgid, struct net *net, bool named)
 {
 	struct home h = { .named = named };
 
-	settle(&h, net);
+	settle(in_place, &h, net);
 	if (bpf_map_update_elem(&homes, &tgid, &h, BPF_NOEXIST) == 0)
-		__sync_fetch_and_add(&home_count, 1);
+		__sync_fetch_and_add(tally_of(home_tally, tgid), 1);
 	struct home *p = bpf_map_lookup_elem(&homes, &tgid);
 
 	if (!p)
@@ -116,7 +130,7 @@ static __always_inline struct home *set_home(__u32 tgid, struct net *net, bool n
  * The home of the task's process: the leader's namespace at first sight. Called
  * before a switch takes effect, so a leader that is about to move is still home.
  */
-static __always_inline struct home *home_of(struct task_struct *task, __u32 tgid)
+static __always_inline struct home *home_of(bool in_place, struct task_struct *task, __u32 tgid)
 {
 	struct home *h = bpf_map_lookup_elem(&homes, &tgid);
 	struct task_struct *leader;
@@ -126,41 +140,40 @@ static __always_inline struct home *home_of(struct task_struct *task, __u32 tgid
 		return h;
 	if (!h && !watch_all)
 		return NULL;
-	leader = BPF_CORE_READ(task, group_leader);
-	net = netns_of(leader);
+	leader = READ(in_place, task, group_leader);
+	net = netns_of(in_place, leader);
 	if (!net)
-		net = netns_of(task); /* the leader has exited: this thread's place must do */
+		net = netns_of(in_place, task); /* the leader has exited: this thread's place must do */
 	if (!net)
 		return NULL;
 	if (!h)
-		return set_home(tgid, net, false);
-	settle(h, net); /* named by the user before it was seen */
+		return set_home(in_place, tgid, net, false);
+	settle(in_place, h, net); /* named by the user before it was seen */
 	return h;
 }
 
-static __always_inline void forget_away(__u32 tid)
+static __always_inline void forget_away(__u32 tgid, __u32 tid)
 {
-	if (bpf_map_delete_elem(&away, &tid) == 0)
-		__sync_fetch_and_add(&away_count, -1);
+	if (bpf_map_delete_elem(&away, &tid))
+		return;
+	__sync_fetch_and_add(&away_count, -1);
+	__sync_fetch_and_add(tally_of(away_tally, tgid), -1);
 }
 
 static __always_inline void forget_home(__u32 tgid)
 {
 	if (bpf_map_delete_elem(&homes, &tgid) == 0)
-		__sync_fetch_and_add(&home_count, -1);
+		__sync_fetch_and_add(tally_of(home_tally, tgid), -1);
 }
 
-static __always_inline struct away *note_away(__u32 tid, struct away *a)
+static __always_inline void note_away(__u32 tid, struct away *a)
 {
-	long err = bpf_map_update_elem(&away, &tid, a, BPF_NOEXIST);
-
-	if (err == 0)
+	if (bpf_map_update_elem(&away, &tid, a, BPF_NOEXIST) == 0) {
 		__sync_fetch_and_add(&away_count, 1);
-	struct away *p = bpf_map_lookup_elem(&away, &tid);
-
-	if (!p)
+		__sync_fetch_and_add(tally_of(away_tally, a->tgid), 1);
+	} else if (!bpf_map_lookup_elem(&away, &tid)) {
 		count_loss(LOSS_AWAY_FULL);
-	return p;
+	}
 }
 
 #endif

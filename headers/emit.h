@@ -8,10 +8,9 @@
 #define NETNS_TRACE_EMIT_H
 
 #include "kernel.h"
+#include "read.h"
 #include "record.h"
 
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
 char LICENSE[] SEC("license") = "GPL";
@@ -62,16 +61,21 @@ static __always_inline void count_loss(__u32 cause)
 
 #define record_end(r) bpf_ringbuf_submit(r, 0)
 
-static __always_inline void read_netns(struct netns_id *id, struct net *net)
+static __always_inline void read_netns_by(bool in_place, struct netns_id *id, struct net *net)
 {
 	struct net___before_5_12 *old = (void *)net;
 
-	id->inum = BPF_CORE_READ(net, ns.inum);
+	id->inum = READ(in_place, net, ns.inum);
 	id->pad = 0;
 	if (bpf_core_field_exists(old->net_cookie.counter))
 		id->cookie = BPF_CORE_READ(old, net_cookie.counter);
 	else
-		id->cookie = BPF_CORE_READ(net, net_cookie);
+		id->cookie = READ(in_place, net, net_cookie);
+}
+
+static __always_inline void read_netns(struct netns_id *id, struct net *net)
+{
+	read_netns_by(PROBED, id, net);
 }
 
 /*

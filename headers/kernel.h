@@ -42,8 +42,13 @@ enum {
 	BPF_EXIST = 2,
 };
 #define BPF_F_USER_STACK (1ULL << 8)
+/* Looked up in the kernel's BTF, to know whether it has the helper. */
+enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158,
+};
 
 #define CLONE_THREAD 0x00010000
+#define CLONE_NEWNET 0x40000000
 #define PF_KTHREAD 0x00200000
 #define TASK_COMM_LEN 16
 #define EINPROGRESS 115

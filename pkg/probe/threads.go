@@ -25,7 +25,10 @@ type ThreadsOptions struct {
 // MaxComms is how many process names can be watched for.
 const MaxComms = 8
 
-const commBytes = 16 // TASK_COMM_LEN
+const (
+	commBytes  = 16   // TASK_COMM_LEN
+	maxTallies = 1024 // MAX_TALLIES of bpf/threads_home.h
+)
 
 var threadsPoints = []point{
 	{
@@ -88,6 +91,10 @@ func (o *ThreadsOptions) configure(spec *ebpf.CollectionSpec) error {
 		// The kernel cuts a name to 15 bytes and a zero.
 		copy(comms[i][:commBytes-1], c)
 	}
+	var homes [maxTallies]int32
+	for _, pid := range o.PIDs {
+		homes[pid%maxTallies]++
+	}
 	return setVariables(spec, map[string]any{
 		threadsVarWatchAll:  o.All,
 		threadsVarFollow:    o.Follow,
@@ -95,7 +102,7 @@ func (o *ThreadsOptions) configure(spec *ebpf.CollectionSpec) error {
 		threadsVarAwayNs:    uint64(o.Away),
 		threadsVarCommCount: uint32(len(o.Comms)),
 		threadsVarComms:     comms,
-		threadsVarHomeCount: int64(len(o.PIDs)),
+		threadsVarHomeTally: homes,
 	})
 }
 

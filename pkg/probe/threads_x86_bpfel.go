@@ -38,11 +38,12 @@ const (
 	threadsProgSwitchKprobe            = "switch_kprobe"
 	threadsVarAwayCount                = "away_count"
 	threadsVarAwayNs                   = "away_ns"
+	threadsVarAwayTally                = "away_tally"
 	threadsVarCommCount                = "comm_count"
 	threadsVarComms                    = "comms"
 	threadsVarFollow                   = "follow"
-	threadsVarHomeCount                = "home_count"
 	threadsVarHomeInum                 = "home_inum"
+	threadsVarHomeTally                = "home_tally"
 	threadsVarNetnsSwitchRecordLayout  = "netns_switch_record_layout"
 	threadsVarProcessRecordLayout      = "process_record_layout"
 	threadsVarSelfTgid                 = "self_tgid"
@@ -129,11 +130,12 @@ type threadsMapSpecs struct {
 type threadsVariableSpecs struct {
 	AwayCount                *ebpf.VariableSpec `ebpf:"away_count"`
 	AwayNs                   *ebpf.VariableSpec `ebpf:"away_ns"`
+	AwayTally                *ebpf.VariableSpec `ebpf:"away_tally"`
 	CommCount                *ebpf.VariableSpec `ebpf:"comm_count"`
 	Comms                    *ebpf.VariableSpec `ebpf:"comms"`
 	Follow                   *ebpf.VariableSpec `ebpf:"follow"`
-	HomeCount                *ebpf.VariableSpec `ebpf:"home_count"`
 	HomeInum                 *ebpf.VariableSpec `ebpf:"home_inum"`
+	HomeTally                *ebpf.VariableSpec `ebpf:"home_tally"`
 	NetnsSwitchRecordLayout  *ebpf.VariableSpec `ebpf:"netns_switch_record_layout"`
 	ProcessRecordLayout      *ebpf.VariableSpec `ebpf:"process_record_layout"`
 	SelfTgid                 *ebpf.VariableSpec `ebpf:"self_tgid"`
@@ -187,11 +189,12 @@ func (m *threadsMaps) Close() error {
 type threadsVariables struct {
 	AwayCount                *ebpf.Variable `ebpf:"away_count"`
 	AwayNs                   *ebpf.Variable `ebpf:"away_ns"`
+	AwayTally                *ebpf.Variable `ebpf:"away_tally"`
 	CommCount                *ebpf.Variable `ebpf:"comm_count"`
 	Comms                    *ebpf.Variable `ebpf:"comms"`
 	Follow                   *ebpf.Variable `ebpf:"follow"`
-	HomeCount                *ebpf.Variable `ebpf:"home_count"`
 	HomeInum                 *ebpf.Variable `ebpf:"home_inum"`
+	HomeTally                *ebpf.Variable `ebpf:"home_tally"`
 	NetnsSwitchRecordLayout  *ebpf.Variable `ebpf:"netns_switch_record_layout"`
 	ProcessRecordLayout      *ebpf.Variable `ebpf:"process_record_layout"`
 	SelfTgid                 *ebpf.Variable `ebpf:"self_tgid"`
