@@ -138,7 +138,12 @@ struct dst_entry {
 	atomic_t __refcnt; /* until 6.3 */
 };
 
+struct netns_sysctl_ipv6 {
+	int ip6_rt_max_size;
+};
+
 struct netns_ipv6 {
+	struct netns_sysctl_ipv6 sysctl;
 	struct dst_ops ip6_dst_ops;
 };
 

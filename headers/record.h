@@ -292,12 +292,14 @@ struct dst_failure {
 	__u64 count; /* failures of these since tracing started */
 	__s64 entries; /* of the dst_ops' counter */
 	__u32 gc_thresh; /* 0: there is no collector */
-	__u32 gc_refused; /* 1: a collector that may refuse was asked, as entries were over gc_thresh */
+	__u32 may_refuse; /* 1: there is a collector that may refuse this entry */
 	__u32 kind; /* enum dst_ops_kind */
 	__u32 family;
 	__s32 ifindex; /* 0: no device was given */
 	__u32 counted; /* 1: entries could be read */
 	char name[IFNAMSIZ];
+	__s32 limit; /* with may_refuse: entries above which the collector refuses */
+	__u32 limit_known;
 };
 
 struct dst_failure_record {
