@@ -45,7 +45,7 @@ type DstFailure struct {
 	MayRefuse    bool   // there is a collector that may refuse this entry
 	Limit        int32  // entries above which it refuses; net.ipv6.route.max_size for IPv6
 	LimitKnown   bool
-	Ifindex      int32  // 0: no device was given
+	Ifindex      int32 // 0: no device was given
 	Name         string
 	Thread       Thread // on whose time it happened; in a soft interrupt it has no part in it
 	Stacks       Stacks
