@@ -200,7 +200,7 @@ struct module_load_record {
 /* Who changed the mark. */
 enum csum_by {
 	CSUM_BY_VETH = 1, /* veth_xmit() */
-	CSUM_BY_TC = 2,   /* a tc program, by bpf_csum_level() */
+	CSUM_BY_TC = 2,   /* a BPF program, by bpf_csum_level(): tc's, or a route's (lwt_xmit) */
 };
 
 enum csum_direction {
@@ -237,6 +237,8 @@ struct csum_device {
 	char peer_name[IFNAMSIZ];
 	__u32 by;        /* enum csum_by */
 	__u32 direction; /* enum csum_direction */
+	__u32 birth;     /* of netns: tells apart those that had the same inum */
+	__u32 pad;
 };
 
 struct csum_counts {

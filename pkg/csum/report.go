@@ -157,11 +157,10 @@ func where(r *record.CsumDevice) string {
 	if r.By == record.CsumByVeth {
 		return "on the way to its peer"
 	}
-	text := "by a tc program"
-	if r.Direction != 0 {
-		text += " on its " + direction(r.Direction)
+	if r.Direction == 0 { // tc's, or a route's
+		return "by a BPF program (bpf_csum_level)"
 	}
-	return text
+	return "by a tc program on its " + direction(r.Direction)
 }
 
 // unchecked states the limit when it bites.

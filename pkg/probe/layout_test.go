@@ -39,11 +39,11 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 	csumDevice := map[string]uint64{
 		"device.netns.cookie": 1, "device.netns.inum": 2, "device.peer_netns.cookie": 3, "device.peer_netns.inum": 4,
 		"device.packets": 5, "device.ifindex": 6, "device.peer_ifindex": 7, "device.name": 'v', "device.peer_name": 'e',
-		"device.by": 2, "device.direction": 1,
+		"device.by": 2, "device.direction": 1, "device.birth": 8,
 	}
 	wantCsumDevice := record.CsumDevice{
 		Netns: record.NetnsID{Cookie: 1, Inode: 2}, PeerNetns: record.NetnsID{Cookie: 3, Inode: 4},
-		Packets: 5, Ifindex: 6, PeerIfindex: 7, Name: "v", PeerName: "e", By: record.CsumByTC, Direction: record.CsumIngress,
+		Packets: 5, Ifindex: 6, PeerIfindex: 7, Name: "v", PeerName: "e", By: record.CsumByTC, Direction: record.CsumIngress, Birth: 8,
 	}
 
 	tests := []struct {
