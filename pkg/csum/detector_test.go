@@ -192,6 +192,34 @@ func TestTheLimitIsStatedWhenItBites(t *testing.T) {
 	}
 }
 
+// Those that could not be verified may have been corrupt too.
+func TestCorruptPacketsAreAtLeastSoMany(t *testing.T) {
+	for _, test := range []struct {
+		v    record.CsumVerdicts
+		want string
+	}{
+		{record.CsumVerdicts{Corrupt: 3, Good: 9, NoChecksum: 9, Protocol: 9}, "3 packets"},
+		{record.CsumVerdicts{Corrupt: 3, GSO: 1}, "at least 3 packets"},
+		{record.CsumVerdicts{Corrupt: 3, Fragment: 1}, "at least 3 packets"},
+		{record.CsumVerdicts{Corrupt: 3, Nonlinear: 1}, "at least 3 packets"},
+		{record.CsumVerdicts{Corrupt: 3, Truncated: 1}, "at least 3 packets"},
+	} {
+		d := New(Config{Every: 1, PerSecond: 10000}, new(finding.Knowledge))
+		for _, f := range observe(d, rewrite(1, 1, test.v, true)) {
+			if f.Kind != KindCorrupt {
+				continue
+			}
+			if !strings.HasPrefix(f.Summary, test.want+" with a wrong checksum") {
+				t.Errorf("%+v: %s, want %s", test.v, f.Summary, test.want)
+			}
+			want := unverifiable{GSO: test.v.GSO, Fragment: test.v.Fragment, Protocol: test.v.Protocol, Nonlinear: test.v.Nonlinear, Truncated: test.v.Truncated}
+			if diff := cmp.Diff(want, f.Details["unverifiable"]); diff != "" {
+				t.Errorf("unverifiable (-want +got):\n%s", diff)
+			}
+		}
+	}
+}
+
 func TestTheProgramIsCalledTCsWhereItIsKnown(t *testing.T) {
 	for direction, want := range map[record.CsumDirection]string{
 		0: "by a BPF program (bpf_csum_level): 1 packet", record.CsumIngress: "by a tc program on its ingress: 1 packet",
