@@ -5,7 +5,7 @@
  *
  * A packet is looked at when veth_xmit() is entered and again when it is handed to
  * the peer, __dev_forward_skb(): on one CPU, with nothing in between that could
- * send another, so one slot a CPU is enough to remember it by. A tc program marks a
+ * send another, so one slot a CPU is enough to remember it by. A BPF program marks a
  * packet with the helper bpf_csum_level(), which is looked at in the same way. Only a
  * packet whose mark changed costs more than that.
  */
@@ -129,17 +129,29 @@ static __always_inline void record_corrupt(struct rewrites *r, struct check *c)
 	record_end(record);
 }
 
+/*
+ * Whether skb->data is the Ethernet header: to tc programs, on both hooks. A program of
+ * a route (lwt_xmit) has the helper too, and for it skb->data is the IP header.
+ */
+static __always_inline bool at_ethernet(struct sk_buff *skb)
+{
+	__u64 offset = (__u64)BPF_CORE_READ(skb, data) - (__u64)BPF_CORE_READ(skb, head);
+
+	return offset == BPF_CORE_READ(skb, mac_header);
+}
+
 /* Rare: on a kernel without the bug, never. */
 static __noinline int changed(struct sk_buff *skb, struct net_device *dev, struct net_device *peer,
 			      __u32 transition, __u32 by)
 {
 	__u32 direction = CSUM_EGRESS, verdict = CSUM_UNCHECKED;
 	struct check *c = this_check();
+	bool ethernet = by == CSUM_BY_VETH || at_ethernet(skb);
 	struct rewrites *r;
 
 	if (by == CSUM_BY_TC) {
 		direction = CSUM_DIRECTION_UNKNOWN;
-		if (bpf_core_field_exists(skb->tc_at_ingress))
+		if (ethernet && bpf_core_field_exists(skb->tc_at_ingress))
 			direction = BPF_CORE_READ_BITFIELD_PROBED(skb, tc_at_ingress) ? CSUM_INGRESS : CSUM_EGRESS;
 	}
 	r = rewrites_of(dev, peer, by, direction);
@@ -148,7 +160,9 @@ static __noinline int changed(struct sk_buff *skb, struct net_device *dev, struc
 	count(r->counts.transitions, transition, CSUM_TRANSITIONS);
 	if (transition != CSUM_TRANSITION(CHECKSUM_NONE, CHECKSUM_UNNECESSARY))
 		return 0;
-	if (to_be_verified(r))
+	if (!ethernet)
+		verdict = CSUM_PROTOCOL;
+	else if (to_be_verified(r))
 		verdict = verify_checksum(c, skb);
 	count(r->counts.verdicts, verdict, CSUM_VERDICTS);
 	record_rewrite(r, dev, peer);

@@ -18,6 +18,9 @@ struct device_key {
 	__u32 inum;
 	__s32 ifindex;
 	__u32 by; /* enum csum_by */
+	__u32 direction; /* a device may have tc programs on both its hooks */
+	/* hash_mix of the namespace: without a cookie, another gets its inum and ifindexes */
+	__u32 birth;
 	__u32 pad;
 };
 
@@ -79,7 +82,7 @@ static __always_inline void read_device(struct csum_device *d, struct net_device
 static __always_inline struct rewrites *rewrites_of(struct net_device *dev, struct net_device *peer,
 						    __u32 by, __u32 direction)
 {
-	struct device_key key = { .by = by };
+	struct device_key key = { .by = by, .direction = direction };
 	struct netns_id netns;
 	struct rewrites *r, *fresh;
 	__u32 zero = 0;
@@ -88,6 +91,7 @@ static __always_inline struct rewrites *rewrites_of(struct net_device *dev, stru
 	key.cookie = netns.cookie;
 	key.inum = netns.inum;
 	key.ifindex = BPF_CORE_READ(dev, ifindex);
+	key.birth = BPF_CORE_READ(dev, nd_net.net, hash_mix);
 	r = bpf_map_lookup_elem(&rewrites, &key);
 	if (r)
 		return r;
@@ -99,6 +103,7 @@ static __always_inline struct rewrites *rewrites_of(struct net_device *dev, stru
 	fresh->device.ifindex = key.ifindex;
 	fresh->device.by = by;
 	fresh->device.direction = direction;
+	fresh->device.birth = key.birth;
 	read_device(&fresh->device, dev, peer);
 	bpf_map_update_elem(&rewrites, &key, fresh, BPF_NOEXIST);
 	r = bpf_map_lookup_elem(&rewrites, &key);

@@ -5,77 +5,68 @@
 #ifndef NETNS_TRACE_CSUM_HEADERS_H
 #define NETNS_TRACE_CSUM_HEADERS_H
 
-#include "emit.h"
+#include "csum_packet.h"
 
 #include <bpf/bpf_endian.h>
 
-#define CHUNK 256
 #define MAX_TAGS 4
 #define MAX_EXTENSIONS 6
+#define MAX_OPTIONS 40 /* all that an IPv4 header has room for */
+
+/* Options after which the checksum covers another address than the header's. */
+enum {
+	IPV4_LOOSE_ROUTE = 131,
+	IPV4_STRICT_ROUTE = 137,
+	IPV6_HOME_ADDRESS = 201,
+};
 
 /* Addresses of the variables with these bases, from kallsyms; 0: pages cannot be found. */
 const volatile __u64 page_offset_base_at;
 const volatile __u64 vmemmap_base_at;
 
-/* All that is known while one packet is looked at: one slot a CPU, see csum_verify.h. */
-struct check {
-	__u64 skb;
-	/* what is left to add up */
-	__u64 at; /* address of the next byte */
-	__u32 here; /* bytes that follow it there */
-	__u32 left; /* bytes in all */
-	__u32 next_frag;
-	__u32 odd; /* the next byte is the second of a 16-bit word */
-	__u64 sum;
-	/* where the packet is: its linear part, and the fragment that follows it */
-	__u64 data;
-	__u64 frag;
-	__u32 data_bytes;
-	__u32 frag_bytes;
-	__u32 all; /* bytes of the packet */
-	/* what was read */
-	__u32 family;
-	__u32 protocol;
-	__u32 tags;
-	__u16 source_port; /* as on the wire, and 0 where there are none */
-	__u16 destination_port;
-	__u16 found; /* checksums, as on the wire */
-	__u16 expected;
-	__u8 source[16];
-	__u8 destination[16];
-	__u64 chunk[CHUNK / 8];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct check);
-} checks SEC(".maps");
-
-static __always_inline struct check *this_check(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&checks, &zero);
-}
-
 /*
- * 0, or enum csum_verdict. Headers are in the linear part; of frames of a page or more
- * that a packet socket sends only the Ethernet header is, and the next in a fragment.
+ * Looks through the options of an IPv4 header, or of IPv6 destination options. Returns
+ * 0, or enum csum_verdict. Global for the verifier, see csum_verify.h; and where it is
+ * is kept in c->here, so that the verifier need not tell apart the ways there.
  */
-static __always_inline __u32 read_header(void *to, __u32 bytes, struct check *c, __u32 offset)
+__noinline int csum_options(__u32 offset, __u32 bytes)
 {
-	__u64 at = c->data + offset;
+	struct check *c = this_check();
 
-	if (offset + bytes > c->all)
+	if (!c)
 		return CSUM_TRUNCATED;
-	if (offset + bytes > c->data_bytes) {
-		if (offset < c->data_bytes || offset - c->data_bytes + bytes > c->frag_bytes)
-			return CSUM_NONLINEAR;
-		at = c->frag + (offset - c->data_bytes);
+	*(volatile __u32 *)&c->here = 0;
+	for (int i = 0; i < MAX_OPTIONS; i++) {
+		__u32 at = *(volatile __u32 *)&c->here, verdict;
+		struct {
+			__u8 kind;
+			__u8 length;
+		} option;
+
+		if (at >= bytes)
+			return 0;
+		/* One of a single byte may be the last: what follows is then the transport's. */
+		verdict = read_header(&option, sizeof(option), c, offset + at);
+		if (verdict)
+			return verdict;
+		if (c->family == AF_INET) {
+			if (!option.kind) /* the end */
+				return 0;
+			if (option.kind == IPV4_LOOSE_ROUTE || option.kind == IPV4_STRICT_ROUTE)
+				return CSUM_PROTOCOL;
+			if (option.kind == 1) /* no operation */
+				option.length = 1;
+			if (!option.length)
+				return CSUM_TRUNCATED;
+			at += option.length;
+		} else {
+			if (option.kind == IPV6_HOME_ADDRESS)
+				return CSUM_PROTOCOL;
+			at += option.kind ? 2 + option.length : 1; /* 0: one byte of padding */
+		}
+		*(volatile __u32 *)&c->here = at;
 	}
-	return bpf_probe_read_kernel(to, bytes, (void *)at) ? CSUM_TRUNCATED : 0;
+	return *(volatile __u32 *)&c->here < bytes ? CSUM_PROTOCOL : 0;
 }
 
 static __always_inline __u64 sum_address(const __u8 *address, int bytes)
@@ -120,6 +111,11 @@ static __always_inline __u32 parse_ipv4(struct check *c, __u32 *offset, __u32 *b
 	__builtin_memcpy(c->source, ip.source, sizeof(ip.source));
 	__builtin_memcpy(c->destination, ip.destination, sizeof(ip.destination));
 	c->sum = sum_address(ip.source, 4) + sum_address(ip.destination, 4);
+	if (length > sizeof(ip)) {
+		verdict = csum_options(*offset + sizeof(ip), length - sizeof(ip));
+		if (verdict)
+			return verdict;
+	}
 	*offset += length;
 	*bytes = all - length;
 	return 0;
@@ -175,6 +171,11 @@ static __always_inline __u32 parse_ipv6(struct check *c, __u32 *offset, __u32 *b
 		length = (extension.length + 1) * 8;
 		if (length > left)
 			return CSUM_TRUNCATED;
+		if (ip.protocol == IPPROTO_DSTOPTS) {
+			verdict = csum_options(*offset + 2, length - 2);
+			if (verdict)
+				return verdict;
+		}
 		*offset += length;
 		left -= length;
 		ip.protocol = extension.next;
@@ -286,7 +287,7 @@ static __always_inline bool next_fragment(struct check *c)
 
 /*
  * Finds what is to be added up of this_check()->skb. Returns enum csum_verdict, or 0
- * when it is all there. skb->data is the Ethernet header at all places that ask.
+ * when it is all there. skb->data is the Ethernet header: see at_ethernet().
  */
 __noinline int csum_parse(void)
 {

@@ -12,8 +12,11 @@
 
 #include "csum_headers.h"
 
-/* 64 KB in chunks, each of at most 45 fragments (MAX_SKB_FRAGS) with a short end. */
-#define MAX_STEPS (65536 / CHUNK + 48)
+/*
+ * 64 KB in chunks; and of the linear part and each of at most 45 fragments
+ * (MAX_SKB_FRAGS) a short end, and a step that goes on to the next.
+ */
+#define MAX_STEPS (65536 / CHUNK + 2 * 46)
 
 static __always_inline __u16 fold(__u64 sum)
 {

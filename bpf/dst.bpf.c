@@ -98,7 +98,7 @@ static __noinline struct ledger *open_ledger(__u64 ops, bool charging)
 	if (fresh.owner.net)
 		read_netns(&fresh.netns, (struct net *)fresh.owner.net);
 	else if (!charging)
-		return NULL; /* of a namespace that is gone: nothing is owed any more */
+		return NULL; /* IPv4's, whose ledger begins at its first charge; or of a namespace that is gone */
 	if (bpf_map_update_elem(&ledgers, &ops, &fresh, BPF_ANY)) {
 		count_loss(LOSS_LEDGERS_FULL);
 		return NULL;
@@ -302,6 +302,36 @@ enum look_state {
 	LOOK_UNREAD, /* the counter could not be read */
 };
 
+/* A look, see in_turn(): which it is, its first ledger, the next one's, per-CPU parts read. */
+__u64 look_session;
+__u64 look_first;
+__u64 look_next;
+__u64 look_cpus;
+
+/*
+ * A look reads at most so many per-CPU parts of counters, each by two reads: 512
+ * ledgers on 64 CPUs. The next begins where there was no room; a ledger that is
+ * created or deleted meanwhile moves others by one.
+ */
+#define MAX_LOOK_CPUS 32768
+
+static __always_inline bool in_turn(struct bpf_iter_meta *meta)
+{
+	if (look_session != meta->session_id) {
+		look_session = meta->session_id;
+		look_first = look_next;
+		look_next = 0;
+		look_cpus = 0;
+	}
+	if (meta->seq_num < look_first || look_next)
+		return false;
+	if (look_cpus && look_cpus + cpus > MAX_LOOK_CPUS) {
+		look_next = meta->seq_num;
+		return false;
+	}
+	return true;
+}
+
 /*
  * Compares in one go, so that ledger and counter are as of one time. A dst_ops at
  * which nothing happens is told of in four looks, so that it can be seen to rest,
@@ -315,7 +345,7 @@ int look_iter(struct bpf_iter__bpf_map_elem *ctx)
 	struct dst_look look = {};
 	struct dst_ops *ops;
 
-	if (!key || !l)
+	if (!key || !l || !in_turn(ctx->meta))
 		return 0;
 	if (l->charged != l->charged_then || l->credited != l->credited_then)
 		l->quiet = 0;
@@ -323,6 +353,7 @@ int look_iter(struct bpf_iter__bpf_map_elem *ctx)
 		l->quiet++;
 	if (l->quiet > 4 && l->quiet & 7)
 		return 0;
+	look_cpus += cpus;
 	look.ops = *key;
 	ops = (struct dst_ops *)look.ops;
 	look.netns.cookie = l->netns.cookie;

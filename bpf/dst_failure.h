@@ -46,6 +46,23 @@ static __always_inline bool may_record(__u64 count)
 	return count == 1 || failure_records <= FAILURES_A_SECOND;
 }
 
+/*
+ * What ip6_dst_gc() compares entries with before it refuses: not gc_thresh, above which
+ * it is asked. Of the collectors of others nothing is known.
+ */
+static __always_inline void read_limit(struct dst_failure *f, __u64 ops)
+{
+	struct net *net = NULL;
+
+	f->limit = 0;
+	f->limit_known = 0;
+	if (f->kind != DST_OPS_IPV6 || !bpf_core_field_exists(net->ipv6.sysctl.ip6_rt_max_size))
+		return;
+	net = (void *)(ops - bpf_core_field_offset(struct net, ipv6.ip6_dst_ops));
+	f->limit = BPF_CORE_READ(net, ipv6.sysctl.ip6_rt_max_size);
+	f->limit_known = 1;
+}
+
 static __noinline struct dst_failure *failure_of(__u64 ops, __u64 dev)
 {
 	struct failure_key key = { .ops = ops };
@@ -89,12 +106,12 @@ static __always_inline int failed(void *ctx, __u64 ops, __u64 dev, __u64 flags)
 		return 0;
 	f->counted = read_entries(o, &f->entries);
 	f->gc_thresh = 0;
-	f->gc_refused = 0;
+	f->may_refuse = 0;
 	if (BPF_CORE_READ(o, gc)) {
 		f->gc_thresh = BPF_CORE_READ(o, gc_thresh);
-		f->gc_refused = gc_may_refuse && !(flags & DST_NOCOUNT) && f->counted &&
-				f->entries > f->gc_thresh;
+		f->may_refuse = gc_may_refuse && !(flags & DST_NOCOUNT);
 	}
+	read_limit(f, ops);
 	f->ifindex = 0;
 	if (dev) {
 		f->ifindex = BPF_CORE_READ((struct net_device *)dev, ifindex);

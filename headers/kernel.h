@@ -143,7 +143,12 @@ struct dst_entry {
 	atomic_t __refcnt; /* until 6.3 */
 };
 
+struct netns_sysctl_ipv6 {
+	int ip6_rt_max_size;
+};
+
 struct netns_ipv6 {
+	struct netns_sysctl_ipv6 sysctl;
 	struct dst_ops ip6_dst_ops;
 };
 
@@ -338,6 +343,7 @@ struct sk_buff {
 	unsigned int data_len; /* of it, in fragments */
 	__u8 ip_summed : 2;
 	__u8 tc_at_ingress : 1; /* with CONFIG_NET_XGRESS, before 6.6 CONFIG_NET_CLS_ACT */
+	__u16 mac_header; /* from head; all ones where there is none */
 	unsigned int end; /* of the linear part, from head: there skb_shared_info is */
 	unsigned char *head;
 	unsigned char *data;

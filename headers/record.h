@@ -200,7 +200,7 @@ struct module_load_record {
 /* Who changed the mark. */
 enum csum_by {
 	CSUM_BY_VETH = 1, /* veth_xmit() */
-	CSUM_BY_TC = 2,   /* a tc program, by bpf_csum_level() */
+	CSUM_BY_TC = 2,   /* a BPF program, by bpf_csum_level(): tc's, or a route's (lwt_xmit) */
 };
 
 enum csum_direction {
@@ -237,6 +237,8 @@ struct csum_device {
 	char peer_name[IFNAMSIZ];
 	__u32 by;        /* enum csum_by */
 	__u32 direction; /* enum csum_direction */
+	__u32 birth;     /* of netns: tells apart those that had the same inum */
+	__u32 pad;
 };
 
 struct csum_counts {
@@ -292,12 +294,14 @@ struct dst_failure {
 	__u64 count; /* failures of these since tracing started */
 	__s64 entries; /* of the dst_ops' counter */
 	__u32 gc_thresh; /* 0: there is no collector */
-	__u32 gc_refused; /* 1: a collector that may refuse was asked, as entries were over gc_thresh */
+	__u32 may_refuse; /* 1: there is a collector that may refuse this entry */
 	__u32 kind; /* enum dst_ops_kind */
 	__u32 family;
 	__s32 ifindex; /* 0: no device was given */
 	__u32 counted; /* 1: entries could be read */
 	char name[IFNAMSIZ];
+	__s32 limit; /* with may_refuse: entries above which the collector refuses */
+	__u32 limit_known;
 };
 
 struct dst_failure_record {

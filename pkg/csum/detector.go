@@ -45,10 +45,14 @@ type Detector struct {
 
 // key is an incident's: one for each device and each way of rewriting.
 type key struct {
-	netns   record.NetnsID
-	ifindex int32
-	by      record.CsumBy
+	netns     record.NetnsID
+	birth     uint32
+	ifindex   int32
+	by        record.CsumBy
+	direction record.CsumDirection
 }
+
+func keyOf(r *record.CsumDevice) key { return key{r.Netns, r.Birth, r.Ifindex, r.By, r.Direction} }
 
 type device struct {
 	last      record.CsumDevice // as last told by the kernel
@@ -114,7 +118,7 @@ func (d *Detector) Observe(rec record.Record, emit func(*finding.Finding)) {
 }
 
 func (d *Detector) device(r *record.CsumDevice) *device {
-	k := key{r.Netns, r.Ifindex, r.By}
+	k := keyOf(r)
 	dev := d.devices[k]
 	if dev == nil {
 		dev = &device{}
@@ -137,7 +141,7 @@ func (i *incident) due(now, count uint64, final bool) bool {
 func (i *incident) tell(kind string, dev *record.CsumDevice, now, count uint64) finding.State {
 	state := finding.Updated
 	if i.id == "" {
-		i.id = finding.NewID(finding.Csum, kind, dev.Netns, dev.Ifindex, dev.By, now)
+		i.id = finding.NewID(finding.Csum, kind, keyOf(dev), now)
 		state = finding.Opened
 	}
 	i.told, i.count = now, count

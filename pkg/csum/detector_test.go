@@ -32,6 +32,13 @@ func rewrite(seconds float64, ifindex int32, v record.CsumVerdicts, final bool) 
 	}
 }
 
+// byTC is one packet that a tc program marked, in a namespace without a cookie.
+func byTC(seconds float64, direction record.CsumDirection, birth uint32) record.Record {
+	r := rewrite(seconds, 1, good(1), false)
+	r.By, r.Direction, r.Birth, r.Netns.Cookie = record.CsumByTC, direction, birth, 0
+	return r
+}
+
 func good(n uint64) record.CsumVerdicts { return record.CsumVerdicts{Good: n} }
 
 func corrupt(seconds float64, ifindex int32, n uint64, port uint16) *record.CsumCorrupt {
@@ -92,6 +99,16 @@ func TestDetector(t *testing.T) {
 				r.By = record.CsumByTC
 				return r
 			}()},
+			[]string{"opened rewrite veth1 1", "opened rewrite veth1 1"},
+		},
+		{
+			"tc programs on both hooks of a device are two incidents",
+			[]record.Record{byTC(1, record.CsumIngress, 7), byTC(2, record.CsumEgress, 7)},
+			[]string{"opened rewrite veth1 1", "opened rewrite veth1 1"},
+		},
+		{
+			"before 5.12 a new container may have the numbers of a dead one",
+			[]record.Record{byTC(1, record.CsumIngress, 7), byTC(2, record.CsumIngress, 8)},
 			[]string{"opened rewrite veth1 1", "opened rewrite veth1 1"},
 		},
 		{
@@ -171,6 +188,47 @@ func TestTheLimitIsStatedWhenItBites(t *testing.T) {
 		}
 		if want := "at least 10 packets"; !strings.HasPrefix(findings[1].Summary, want) {
 			t.Errorf("not all were checked, but the summary does not say %q: %s", want, findings[1].Summary)
+		}
+	}
+}
+
+// Those that could not be verified may have been corrupt too.
+func TestCorruptPacketsAreAtLeastSoMany(t *testing.T) {
+	for _, test := range []struct {
+		v    record.CsumVerdicts
+		want string
+	}{
+		{record.CsumVerdicts{Corrupt: 3, Good: 9, NoChecksum: 9, Protocol: 9}, "3 packets"},
+		{record.CsumVerdicts{Corrupt: 3, GSO: 1}, "at least 3 packets"},
+		{record.CsumVerdicts{Corrupt: 3, Fragment: 1}, "at least 3 packets"},
+		{record.CsumVerdicts{Corrupt: 3, Nonlinear: 1}, "at least 3 packets"},
+		{record.CsumVerdicts{Corrupt: 3, Truncated: 1}, "at least 3 packets"},
+	} {
+		d := New(Config{Every: 1, PerSecond: 10000}, new(finding.Knowledge))
+		for _, f := range observe(d, rewrite(1, 1, test.v, true)) {
+			if f.Kind != KindCorrupt {
+				continue
+			}
+			if !strings.HasPrefix(f.Summary, test.want+" with a wrong checksum") {
+				t.Errorf("%+v: %s, want %s", test.v, f.Summary, test.want)
+			}
+			want := unverifiable{GSO: test.v.GSO, Fragment: test.v.Fragment, Protocol: test.v.Protocol, Nonlinear: test.v.Nonlinear, Truncated: test.v.Truncated}
+			if diff := cmp.Diff(want, f.Details["unverifiable"]); diff != "" {
+				t.Errorf("unverifiable (-want +got):\n%s", diff)
+			}
+		}
+	}
+}
+
+func TestTheProgramIsCalledTCsWhereItIsKnown(t *testing.T) {
+	for direction, want := range map[record.CsumDirection]string{
+		0: "by a BPF program (bpf_csum_level): 1 packet", record.CsumIngress: "by a tc program on its ingress: 1 packet",
+	} {
+		d := New(Config{Every: 1, PerSecond: 10000}, new(finding.Knowledge))
+		for _, f := range observe(d, byTC(1, direction, 7)) {
+			if !strings.HasSuffix(f.Summary, want) {
+				t.Errorf("%s, want it to end in %s", f.Summary, want)
+			}
 		}
 	}
 }

@@ -78,7 +78,10 @@ func (d *Detector) corruptFinding(dev *device, now, count uint64) *finding.Findi
 	f.Summary = fmt.Sprintf("%s with a wrong checksum marked as verified on %s of netns %s", plural(count), r.Name, f.Netns)
 	missed := dev.counts.Verdicts.Unchecked
 	f.Details["unchecked"] = missed
-	if missed > 0 {
+	v := dev.counts.Verdicts
+	f.Details["unverifiable"] = verdicts(v).Unverifiable
+	// What is counted as protocol has no checksum that is known here.
+	if missed+v.GSO+v.Fragment+v.Nonlinear+v.Truncated > 0 {
 		f.Summary = "at least " + f.Summary
 	}
 	if p := dev.corrupted; p != nil {
@@ -157,11 +160,10 @@ func where(r *record.CsumDevice) string {
 	if r.By == record.CsumByVeth {
 		return "on the way to its peer"
 	}
-	text := "by a tc program"
-	if r.Direction != 0 {
-		text += " on its " + direction(r.Direction)
+	if r.Direction == 0 { // tc's, or a route's
+		return "by a BPF program (bpf_csum_level)"
 	}
-	return text
+	return "by a tc program on its " + direction(r.Direction)
 }
 
 // unchecked states the limit when it bites.

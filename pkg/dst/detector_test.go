@@ -86,8 +86,14 @@ func together(parts ...[]record.Record) []record.Record {
 }
 
 func TestDetector(t *testing.T) {
-	counted := func(r *record.DstFailure) { r.Thread = record.Thread{} }
-	last := func(r *record.DstFailure) { r.Thread, r.Final = record.Thread{}, true }
+	counted := func(r *record.DstFailure) { r.Thread, r.Polled = record.Thread{}, true }
+	last := func(r *record.DstFailure) { r.Thread, r.Polled, r.Final = record.Thread{}, true, true }
+	refusing := func(entries int64, known bool, limit int32, limitKnown bool) func(*record.DstFailure) {
+		return func(r *record.DstFailure) {
+			r.MayRefuse, r.Threshold, r.Limit, r.LimitKnown = true, 1024, limit, limitKnown
+			r.Entries, r.EntriesKnown = entries, known
+		}
+	}
 	tests := []struct {
 		name    string
 		records []record.Record
@@ -115,8 +121,33 @@ func TestDetector(t *testing.T) {
 		},
 		{
 			"a collector that could not help has refused the entry",
-			[]record.Record{failed(1, 1, func(r *record.DstFailure) { r.GCRefused = true })},
+			[]record.Record{failed(1, 1, refusing(4097, true, 4096, true))},
 			[]string{"opened alloc-failure over threshold 1 1"},
+		},
+		{
+			"over gc_thresh the collector is asked, but it refuses over max_size only",
+			[]record.Record{failed(1, 1, refusing(4096, true, 4096, true))},
+			[]string{"opened alloc-failure no memory 1 1"},
+		},
+		{
+			"below gc_thresh the collector is not asked, however small max_size is",
+			[]record.Record{failed(1, 1, refusing(20, true, 10, true))},
+			[]string{"opened alloc-failure no memory 1 1"},
+		},
+		{
+			"a collector may have refused, but the entries could not be counted",
+			[]record.Record{failed(1, 1, refusing(0, false, 4096, true))},
+			[]string{"opened alloc-failure unknown 1 1"},
+		},
+		{
+			"a collector may have refused, and nobody knows over what",
+			[]record.Record{failed(1, 1, refusing(4097, true, 0, false))},
+			[]string{"opened alloc-failure unknown 1 1"},
+		},
+		{
+			"the idle task of CPU 0 was interrupted, whose start is 0",
+			[]record.Record{failed(1, 1, func(r *record.DstFailure) { r.Thread = record.Thread{Comm: "swapper/0"} })},
+			[]string{"opened alloc-failure no memory 1 1"},
 		},
 		{
 			"one crossed entry is enough",
@@ -252,15 +283,18 @@ func TestAnInterruptedProcessIsNotBlamed(t *testing.T) {
 	known := new(finding.Knowledge)
 	known.Observe(&record.Symbol{Addr: 1, Text: "dst_alloc+0x9/0x150"})
 	known.Observe(&record.Symbol{Addr: 2, Text: "__do_softirq+0x1/0x2"})
+	curl, idle := record.Thread{TGID: 7, TID: 7, Start: 1, Comm: "curl"}, record.Thread{Comm: "swapper/0"}
 	for _, test := range []struct {
-		stack []uint64
-		want  string
+		stack  []uint64
+		thread record.Thread
+		want   string
 	}{
-		{[]uint64{1}, "dst_alloc failed in netns 1 for curl (pid 7): ipv6, no memory, 1 so far; process"},
-		{[]uint64{1, 2}, "dst_alloc failed in netns 1: ipv6, no memory, 1 so far; softirq"},
+		{[]uint64{1}, curl, "dst_alloc failed in netns 1 for curl (pid 7): ipv6, no memory, 1 so far; process"},
+		{[]uint64{1, 2}, curl, "dst_alloc failed in netns 1: ipv6, no memory, 1 so far; softirq"},
+		{[]uint64{1, 2}, idle, "dst_alloc failed in netns 1: ipv6, no memory, 1 so far; softirq"}, // which started at 0
 	} {
 		r := &record.DstFailure{
-			Time: 1, Ops: ops(1), Count: 1, Thread: record.Thread{TGID: 7, TID: 7, Start: 1, Comm: "curl"},
+			Time: 1, Ops: ops(1), Count: 1, Thread: test.thread,
 			Stacks: record.Stacks{Kernel: test.stack},
 		}
 		New(known).Observe(r, func(f *finding.Finding) {

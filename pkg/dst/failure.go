@@ -19,8 +19,16 @@ type failureKey struct {
 type failure struct {
 	pace
 	last   record.DstFailure
+	traced bool // last has the thread and the stack of one
 	waited bool
 }
+
+// The causes of a failure, in its details.
+const (
+	causeNoMemory  = "no memory"
+	causeThreshold = "over threshold"
+	causeUnknown   = "unknown"
+)
 
 func (d *Detector) failed(r *record.DstFailure, emit func(*finding.Finding)) {
 	k := failureKey{r.Ops.Addr, r.Ops.Netns}
@@ -29,7 +37,7 @@ func (d *Detector) failed(r *record.DstFailure, emit func(*finding.Finding)) {
 		f = &failure{pace: pace{id: finding.NewID(finding.Dst, KindFailure, k, r.When())}}
 		d.failures[k] = f
 	}
-	if f.told == 0 && r.Thread.Start == 0 && !r.Final && !f.waited {
+	if f.told == 0 && r.Polled && !r.Final && !f.waited {
 		// The count is there before the record that tells more of it.
 		f.waited = true
 		return
@@ -44,11 +52,26 @@ func (d *Detector) failed(r *record.DstFailure, emit func(*finding.Finding)) {
 // thread and the stack unknown.
 func (f *failure) take(r *record.DstFailure) {
 	thread, stacks := f.last.Thread, f.last.Stacks
-	if r.Thread.TGID != 0 || len(r.Stacks.Kernel) > 0 {
-		thread, stacks = r.Thread, r.Stacks.Clone()
+	if !r.Polled {
+		f.traced, thread, stacks = true, r.Thread, r.Stacks.Clone()
 	}
 	f.last = *r
 	f.last.Thread, f.last.Stacks = thread, stacks
+}
+
+// causeOf is what the kernel's numbers allow to say. Memory that was not had leaves no
+// trace of its own: it is the cause where no collector can have refused.
+func causeOf(r *record.DstFailure) string {
+	switch {
+	case !r.MayRefuse:
+		return causeNoMemory
+	case !r.EntriesKnown || !r.LimitKnown:
+		return causeUnknown
+	// The collector is asked above the threshold, and refuses above the limit.
+	case r.Entries > int64(r.Limit) && r.Entries > int64(r.Threshold):
+		return causeThreshold
+	}
+	return causeNoMemory
 }
 
 func (d *Detector) reportFailure(of *failure, state finding.State) *finding.Finding {
@@ -57,15 +80,16 @@ func (d *Detector) reportFailure(of *failure, state finding.State) *finding.Find
 	f.Count = int64(r.Count)
 	f.Netns = d.netns(r.Ops)
 	f.Stack = d.known.Stack(0, r.Stacks.Kernel)
-	cause := "no memory"
-	if r.GCRefused {
-		cause = "over threshold"
-	}
+	cause := causeOf(r)
 	f.Details["family"], f.Details["ops"], f.Details["cause"] = family(r.Ops.Family), r.Ops.Kind.String(), cause
 	threshold := "no threshold"
 	if r.Threshold > 0 {
 		f.Details["gc_thresh"] = r.Threshold
 		threshold = fmt.Sprint("gc_thresh ", r.Threshold)
+	}
+	if r.MayRefuse && r.LimitKnown {
+		f.Details["max_size"] = r.Limit
+		threshold += fmt.Sprint(", max_size ", r.Limit)
 	}
 	if r.EntriesKnown {
 		f.Details["entries"] = r.Entries
@@ -75,7 +99,7 @@ func (d *Detector) reportFailure(of *failure, state finding.State) *finding.Find
 		f.Device = &finding.Device{Name: r.Name, Ifindex: r.Ifindex}
 	}
 	by := ""
-	if r.Thread.Start != 0 { // 0: only the count is known
+	if of.traced {
 		f.Process = d.known.Process(r.Thread)
 		context := "process"
 		by = fmt.Sprintf(" for %s (pid %d)", r.Thread.Comm, r.Thread.TGID)

@@ -72,11 +72,13 @@ func (o CsumOptions) configure(spec *ebpf.CollectionSpec, k Kernel) error {
 
 // deviceKey is the key of the map rewrites, as bpf/csum_device.h has it.
 type deviceKey struct {
-	Cookie  uint64
-	Inum    uint32
-	Ifindex int32
-	By      uint32
-	_       uint32
+	Cookie    uint64
+	Inum      uint32
+	Ifindex   int32
+	By        uint32
+	Direction uint32
+	Birth     uint32
+	_         uint32
 }
 
 // CsumRewrites reads the kernel's own counts of rewritten packets, by device, for

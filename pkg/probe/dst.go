@@ -99,12 +99,15 @@ type (
 		Count     uint64
 		Entries   int64
 		GCThresh  uint32
-		GCRefused uint32
+		MayRefuse uint32
 		Kind      uint32
 		Family    uint32
 		Ifindex   int32
 		Counted   uint32
 		Name      [16]byte
+
+		Limit      int32
+		LimitKnown uint32
 	}
 	dstCrossingKey struct {
 		From, To     uint64
@@ -218,8 +221,9 @@ func (s *Session) DstFailures(final bool) ([]record.DstFailure, error) {
 		out = append(out, record.DstFailure{
 			Time:  now(),
 			Ops:   record.DstOps{Addr: v.Ops, Kind: record.DstOpsKind(v.Kind), Family: v.Family, Netns: v.Netns.id()},
-			Count: v.Count, Entries: v.Entries, EntriesKnown: v.Counted != 0, Threshold: v.GCThresh, GCRefused: v.GCRefused != 0,
-			Ifindex: v.Ifindex, Name: unix.ByteSliceToString(v.Name[:]), Final: final,
+			Count: v.Count, Entries: v.Entries, EntriesKnown: v.Counted != 0, Threshold: v.GCThresh,
+			MayRefuse: v.MayRefuse != 0, Limit: v.Limit, LimitKnown: v.LimitKnown != 0,
+			Ifindex: v.Ifindex, Name: unix.ByteSliceToString(v.Name[:]), Polled: true, Final: final,
 		})
 	}
 	if err := all.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {

@@ -37,6 +37,10 @@ const (
 	dstVarFailureWindow           = "failure_window"
 	dstVarGcMayRefuse             = "gc_may_refuse"
 	dstVarIpv4DstOps              = "ipv4_dst_ops"
+	dstVarLookCpus                = "look_cpus"
+	dstVarLookFirst               = "look_first"
+	dstVarLookNext                = "look_next"
+	dstVarLookSession             = "look_session"
 	dstVarPerCpuOffset            = "per_cpu_offset"
 	dstVarSelfTgid                = "self_tgid"
 )
@@ -116,6 +120,10 @@ type dstVariableSpecs struct {
 	FailureWindow           *ebpf.VariableSpec `ebpf:"failure_window"`
 	GcMayRefuse             *ebpf.VariableSpec `ebpf:"gc_may_refuse"`
 	Ipv4DstOps              *ebpf.VariableSpec `ebpf:"ipv4_dst_ops"`
+	LookCpus                *ebpf.VariableSpec `ebpf:"look_cpus"`
+	LookFirst               *ebpf.VariableSpec `ebpf:"look_first"`
+	LookNext                *ebpf.VariableSpec `ebpf:"look_next"`
+	LookSession             *ebpf.VariableSpec `ebpf:"look_session"`
 	PerCpuOffset            *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
 	SelfTgid                *ebpf.VariableSpec `ebpf:"self_tgid"`
 }
@@ -173,6 +181,10 @@ type dstVariables struct {
 	FailureWindow           *ebpf.Variable `ebpf:"failure_window"`
 	GcMayRefuse             *ebpf.Variable `ebpf:"gc_may_refuse"`
 	Ipv4DstOps              *ebpf.Variable `ebpf:"ipv4_dst_ops"`
+	LookCpus                *ebpf.Variable `ebpf:"look_cpus"`
+	LookFirst               *ebpf.Variable `ebpf:"look_first"`
+	LookNext                *ebpf.Variable `ebpf:"look_next"`
+	LookSession             *ebpf.Variable `ebpf:"look_session"`
 	PerCpuOffset            *ebpf.Variable `ebpf:"per_cpu_offset"`
 	SelfTgid                *ebpf.Variable `ebpf:"self_tgid"`
 }

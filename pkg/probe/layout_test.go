@@ -39,11 +39,11 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 	csumDevice := map[string]uint64{
 		"device.netns.cookie": 1, "device.netns.inum": 2, "device.peer_netns.cookie": 3, "device.peer_netns.inum": 4,
 		"device.packets": 5, "device.ifindex": 6, "device.peer_ifindex": 7, "device.name": 'v', "device.peer_name": 'e',
-		"device.by": 2, "device.direction": 1,
+		"device.by": 2, "device.direction": 1, "device.birth": 8,
 	}
 	wantCsumDevice := record.CsumDevice{
 		Netns: record.NetnsID{Cookie: 1, Inode: 2}, PeerNetns: record.NetnsID{Cookie: 3, Inode: 4},
-		Packets: 5, Ifindex: 6, PeerIfindex: 7, Name: "v", PeerName: "e", By: record.CsumByTC, Direction: record.CsumIngress,
+		Packets: 5, Ifindex: 6, PeerIfindex: 7, Name: "v", PeerName: "e", By: record.CsumByTC, Direction: record.CsumIngress, Birth: 8,
 	}
 
 	tests := []struct {
@@ -193,15 +193,15 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 				netns("failure.netns", 1, 2),
 				{
 					"failure.ops": 3, "failure.count": 4, "failure.entries": ^uint64(4), "failure.counted": 1,
-					"failure.gc_thresh": 6, "failure.gc_refused": 1, "failure.kind": 2, "failure.family": 10,
-					"failure.ifindex": 7, "failure.name": 'v',
+					"failure.gc_thresh": 6, "failure.may_refuse": 1, "failure.kind": 2, "failure.family": 10,
+					"failure.ifindex": 7, "failure.name": 'v', "failure.limit": 11, "failure.limit_known": 1,
 				},
 				thread("thread", 8, 9, 10), stacks,
 			},
 			&record.DstFailure{
 				Time:  99,
 				Ops:   record.DstOps{Addr: 3, Kind: record.DstOpsIPv6, Family: 10, Netns: record.NetnsID{Cookie: 1, Inode: 2}},
-				Count: 4, Entries: -5, EntriesKnown: true, Threshold: 6, GCRefused: true, Ifindex: 7, Name: "v",
+				Count: 4, Entries: -5, EntriesKnown: true, Threshold: 6, MayRefuse: true, Limit: 11, LimitKnown: true, Ifindex: 7, Name: "v",
 				Thread: record.Thread{TGID: 8, TID: 9, Start: 10, Comm: "d"}, Stacks: wantStacks,
 			},
 		},

@@ -26,7 +26,7 @@ type CsumBy uint32
 // They are two.
 const (
 	CsumByVeth CsumBy = 1 // veth_xmit()
-	CsumByTC   CsumBy = 2 // a tc program, by the helper bpf_csum_level()
+	CsumByTC   CsumBy = 2 // a BPF program, by the helper bpf_csum_level()
 )
 
 // CsumDirection is where a packet was going at its device.
@@ -46,7 +46,8 @@ type CsumDevice struct {
 	Ifindex, PeerIfindex int32  // PeerIfindex is 0 when there is no peer
 	Name, PeerName       string
 	By                   CsumBy
-	Direction            CsumDirection
+	Direction            CsumDirection // of bpf_csum_level() not known where tc did not call it
+	Birth                uint32        // tells apart namespaces that had the same Netns
 }
 
 // CsumVerdicts counts what adding up the checksums of the rewritten packets led to.
@@ -93,19 +94,21 @@ type CsumCorrupt struct {
 
 // Sizes on the wire, and the bytes of a packet that come with a CsumCorrupt.
 const (
-	csumDeviceSize  = 2*netnsSize + 16 + 2*nameSize + 8
+	csumDeviceSize  = 2*netnsSize + 16 + 2*nameSize + 16
 	csumCountsSize  = (16 + 9) * 8
 	csumPacketSize  = 128
 	csumCorruptSize = csumDeviceSize + 8 + 5*4 + 4*2 + 4 + 32 + csumPacketSize
 )
 
 func (c *cursor) csumDevice() CsumDevice {
-	return CsumDevice{
+	d := CsumDevice{
 		Netns: c.netns(), PeerNetns: c.netns(), Packets: c.u64(),
 		Ifindex: int32(c.u32()), PeerIfindex: int32(c.u32()),
 		Name: c.text(nameSize), PeerName: c.text(nameSize),
-		By: CsumBy(c.u32()), Direction: CsumDirection(c.u32()),
+		By: CsumBy(c.u32()), Direction: CsumDirection(c.u32()), Birth: c.u32(),
 	}
+	c.skip(4)
+	return d
 }
 
 func (c *cursor) csumCounts() CsumCounts {

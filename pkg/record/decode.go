@@ -63,7 +63,7 @@ var bodySize = map[uint16]int{
 	typeModuleLoad:   moduleSize,
 	typeCsumRewrite:  csumDeviceSize + csumCountsSize,
 	typeCsumCorrupt:  csumCorruptSize,
-	typeDstFailure:   netnsSize + 48 + nameSize + threadSize + stacksSize,
+	typeDstFailure:   netnsSize + 48 + nameSize + 8 + threadSize + stacksSize,
 	typeDstCrossing:  2*netnsSize + 48,
 	typeHolder:       24 + threadSize + 24 + 2*16,
 	typeNetnsBirth:   netnsSize + threadSize,
@@ -225,9 +225,10 @@ func (d *Decoder) holding(t Time) Record {
 func (d *Decoder) failure(t Time) Record {
 	c, r := &d.c, &d.dstFailure
 	r.Time, r.Ops.Addr, r.Ops.Netns = t, c.u64(), c.netns()
-	r.Count, r.Entries, r.Threshold, r.GCRefused = c.u64(), int64(c.u64()), c.u32(), c.u32() != 0
+	r.Count, r.Entries, r.Threshold, r.MayRefuse = c.u64(), int64(c.u64()), c.u32(), c.u32() != 0
 	r.Ops.Kind, r.Ops.Family, r.Ifindex = DstOpsKind(c.u32()), c.u32(), int32(c.u32())
-	r.EntriesKnown, r.Name, r.Thread = c.u32() != 0, c.text(nameSize), c.thread()
+	r.EntriesKnown, r.Name = c.u32() != 0, c.text(nameSize)
+	r.Limit, r.LimitKnown, r.Thread = int32(c.u32()), c.u32() != 0, c.thread()
 	c.stacks(&r.Stacks)
 	return r
 }

@@ -42,12 +42,15 @@ type DstFailure struct {
 	Entries      int64  // the dst_ops' counter
 	EntriesKnown bool
 	Threshold    uint32 // gc_thresh; 0 where there is no collector
-	GCRefused    bool   // a collector that may refuse had been asked: entries were over the threshold
-	Ifindex      int32  // 0: no device was given
+	MayRefuse    bool   // there is a collector that may refuse this entry
+	Limit        int32  // entries above which it refuses; net.ipv6.route.max_size for IPv6
+	LimitKnown   bool
+	Ifindex      int32 // 0: no device was given
 	Name         string
 	Thread       Thread // on whose time it happened; in a soft interrupt it has no part in it
 	Stacks       Stacks
-	Final        bool // the last word, when tracing ends
+	Polled       bool // read from the kernel's count: without Thread and Stacks
+	Final        bool // and the last word, when tracing ends
 }
 
 // DstCrossingCause says how an entry's release differed from its allocation.

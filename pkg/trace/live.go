@@ -26,6 +26,7 @@ type Live struct {
 	scanned   time.Time
 	holders   holders
 	births    births
+	dst       dstNews
 
 	// Records counts what came out of the ring buffer.
 	Records uint64
@@ -47,7 +48,10 @@ const scanEvery = 5 * time.Second
 
 // NewLive connects a session to an engine.
 func NewLive(session *probe.Session, namer *Namer, engine *Engine, setup *record.Setup) *Live {
-	l := &Live{session: session, namer: namer, engine: engine, lost: make(map[lossKey]uint64)}
+	l := &Live{
+		session: session, namer: namer, engine: engine, lost: make(map[lossKey]uint64),
+		dst: dstNews{make(news[failedOps]), make(news[crossedOps])},
+	}
 	engine.Feed(probe.Clock())
 	engine.Feed(setup)
 	return l

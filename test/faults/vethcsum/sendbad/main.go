@@ -45,6 +45,7 @@ func run() error {
 	flag.IntVar(&p.tags, "tags", 0, "VLAN tags to put into the frame: 1 is 802.1Q, of 2 the first is 802.1ad")
 	flag.BoolVar(&p.options, "options", false, "put options into the IPv4 header, or a hop-by-hop header behind that of IPv6")
 	flag.BoolVar(&p.fragment, "fragment", false, "send first fragments of larger IP packets")
+	via := flag.String("via", "", "put a source route to this address into the IPv4 header, or it as a home address behind that of IPv6: the checksum then covers it")
 	shape := shape{}
 	flag.IntVar(&shape.linear, "linear", 0, "have the kernel keep only so many bytes in one piece, the rest in pages (frames of 4096 and more)")
 	flag.IntVar(&shape.segment, "gso", 0, "send packets to be cut into segments of so many bytes")
@@ -96,11 +97,17 @@ func run() error {
 	} else {
 		p.srcIP, err = netip.ParseAddr(*srcIP)
 	}
+	if err == nil && *via != "" {
+		p.via, err = netip.ParseAddr(*via)
+	}
+	if err == nil && p.via.IsValid() && p.via.Is4() != p.dstIP.Is4() {
+		err = fmt.Errorf("%s and %s are not of one kind", p.via, p.dstIP)
+	}
 	if err == nil && p.srcIP.Is4() != p.dstIP.Is4() {
 		err = fmt.Errorf("%s and %s are not of one kind", p.srcIP, p.dstIP)
 	}
 	if err != nil {
-		return fmt.Errorf("choosing the sender's address, which -src-ip sets: %w", err)
+		return fmt.Errorf("choosing the addresses, which -src-ip and -via set: %w", err)
 	}
 	if least := len(p.frame(1)); p.size != 0 && least > p.size {
 		return fmt.Errorf("-size %d: these frames have at least %d bytes", p.size, least)

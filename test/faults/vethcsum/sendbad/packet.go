@@ -20,6 +20,7 @@ var numbers = map[string]byte{"icmp": 1, "tcp": 6, "udp": 17, "other": 253}
 const (
 	icmpv6Number   = 58
 	hopByHop       = 0
+	destination    = 60
 	fragmentNumber = 44
 )
 
@@ -37,6 +38,7 @@ type packet struct {
 	tags     int
 	options  bool
 	fragment bool
+	via      netip.Addr // the checksum covers this one, which an option names
 }
 
 // frame returns the Ethernet frame of packet number n, which its payload names.
@@ -88,6 +90,10 @@ func (p packet) ipv4Header(length int, id uint16) []byte {
 	if p.options {
 		h = append(h, 1, 1, 1, 0) // nothing, nothing, nothing, end
 	}
+	if p.via.IsValid() {
+		final := p.via.As4()
+		h = append(append(h, 1, 131, 7, 4), final[:]...) // nothing, then a loose source route
+	}
 	h[0] = 4<<4 | byte(len(h)/4)
 	binary.BigEndian.PutUint16(h[2:], uint16(len(h)+length))
 	binary.BigEndian.PutUint16(h[4:], id)
@@ -110,6 +116,11 @@ func (p packet) ipv6Headers(length int, id uint32) []byte {
 	if p.fragment {
 		more = binary.BigEndian.AppendUint32([]byte{next, 0, 0, 1}, id)
 		next = fragmentNumber
+	}
+	if p.via.IsValid() {
+		home := p.via.As16()
+		more = append(append([]byte{next, 2, 1, 2, 0, 0, 201, 16}, home[:]...), more...) // PadN, the home address
+		next = destination
 	}
 	if p.options {
 		more = append([]byte{next, 0, 1, 4, 0, 0, 0, 0}, more...) // PadN
@@ -162,7 +173,14 @@ func (p packet) transport(payload []byte) []byte {
 func (p packet) checksum(segment []byte) uint16 {
 	var pseudo []byte
 	if number := p.number(); number != numbers["icmp"] { // it alone does not cover the addresses
-		pseudo = append(p.srcIP.AsSlice(), p.dstIP.AsSlice()...)
+		src, dst := p.srcIP, p.dstIP
+		switch {
+		case p.via.Is4():
+			dst = p.via // where the route ends
+		case p.via.Is6():
+			src = p.via // who sent it, wherever it is now
+		}
+		pseudo = append(src.AsSlice(), dst.AsSlice()...)
 		pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(len(segment)))
 		pseudo = append(pseudo, 0, number)
 	}

@@ -79,6 +79,8 @@ func TestFramesOfEveryKind(t *testing.T) {
 		{"UDP over IPv6", ipv6(packet{protocol: "udp"}), 54, 17, 72},
 		{"TCP over IPv6 with hop-by-hop options", ipv6(packet{protocol: "tcp", options: true}), 62, 6, 92},
 		{"ICMPv6", ipv6(packet{protocol: "icmp", size: 101}), 54, 58, 101},
+		{"UDP by a source route", packet{protocol: "udp", via: netip.MustParseAddr("10.9.0.7")}, 42, 17, 60},
+		{"UDP from a home address", ipv6(packet{protocol: "udp", via: netip.MustParseAddr("fd00::7")}), 78, 17, 96},
 	}
 	for _, test := range tests {
 		p := test.packet
@@ -92,7 +94,13 @@ func TestFramesOfEveryKind(t *testing.T) {
 				t.Errorf("%s: %d bytes, want %d", test.name, len(frame), test.size)
 			}
 			segment := frame[test.at:]
-			pseudo := append(append(p.srcIP.AsSlice(), p.dstIP.AsSlice()...), 0, test.number, byte(len(segment)>>8), byte(len(segment)))
+			src, dst := p.srcIP, p.dstIP
+			if p.via.Is4() {
+				dst = p.via
+			} else if p.via.Is6() {
+				src = p.via
+			}
+			pseudo := append(append(src.AsSlice(), dst.AsSlice()...), 0, test.number, byte(len(segment)>>8), byte(len(segment)))
 			if test.number == 1 {
 				pseudo = nil
 			}
