@@ -36,7 +36,7 @@ var csumPoints = []point{
 		},
 	},
 	{
-		thing: "tc programs marking checksums as verified",
+		thing: "BPF programs marking checksums as verified",
 		lost:  "packets that a tc program marks as verified with bpf_csum_level() are not seen",
 		ways: []Way{
 			{Fexit, "bpf_csum_level", []string{csumProgLevelFentry, csumProgLevelFexit}},
