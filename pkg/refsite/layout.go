@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package refsite
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// ErrNoPerCPUCount says that the kernel's net_device has no per-CPU reference
+// count: it was built without CONFIG_PCPU_DEV_REFCNT.
+var ErrNoPerCPUCount = errors.New("struct net_device has no pcpu_refcnt")
+
+// Layout is where the parts of struct net_device that matter here are. All are
+// offsets in bytes.
+type Layout struct {
+	// Count is the offset of pcpu_refcnt.
+	Count int64
+	// Embedded has the offsets of members through whose address a function may
+	// be given a device: timers, works, the struct device.
+	Embedded []int64
+	// Private is the offset of the driver's private part.
+	Private int64
+}
+
+// maxNesting bounds members within members.
+const maxNesting = 16
+
+// ReadLayout takes the layout from the kernel's type information. Returns an error
+// wrapping [ErrNoPerCPUCount] when devices are not counted per CPU.
+func ReadLayout(spec *btf.Spec) (Layout, error) {
+	var device *btf.Struct
+	if err := spec.TypeByName("net_device", &device); err != nil {
+		return Layout{}, fmt.Errorf("looking up struct net_device in BTF: %w", err)
+	}
+	l := Layout{Count: -1}
+	l.read(device.Members, 0, 0)
+	if l.Count < 0 {
+		return Layout{}, ErrNoPerCPUCount
+	}
+	// Until 6.12 the private part is what is allocated beyond the struct, aligned
+	// to NETDEV_ALIGN; since then the member priv says it.
+	if l.Private == 0 {
+		const align = 32
+		l.Private = (int64(device.Size) + align - 1) &^ (align - 1)
+	}
+	return l, nil
+}
+
+func (l *Layout) read(members []btf.Member, base int64, depth int) {
+	if depth > maxNesting {
+		return
+	}
+	for _, m := range members {
+		at := base + int64(m.Offset.Bytes())
+		switch {
+		case m.Name == "pcpu_refcnt":
+			l.Count = at
+			continue
+		case m.Name == "priv":
+			l.Private = at
+			continue
+		}
+		inner, ok := btf.UnderlyingType(m.Type).(btf.Type)
+		if !ok {
+			continue
+		}
+		switch inner := inner.(type) {
+		case *btf.Struct:
+			switch {
+			case m.Name == "":
+				l.read(inner.Members, at, depth+1)
+			case inner.Name == "timer_list" || inner.Name == "work_struct" ||
+				inner.Name == "delayed_work" || inner.Name == "device":
+				l.Embedded = append(l.Embedded, at)
+			}
+		case *btf.Union:
+			if m.Name == "" {
+				l.read(inner.Members, at, depth+1)
+			}
+		}
+	}
+}
