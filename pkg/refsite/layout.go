@@ -4,7 +4,6 @@ package refsite
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/cilium/ebpf/btf"
 )
@@ -28,13 +27,9 @@ type Layout struct {
 // maxNesting bounds members within members.
 const maxNesting = 16
 
-// ReadLayout takes the layout from the kernel's type information. Returns an error
-// wrapping [ErrNoPerCPUCount] when devices are not counted per CPU.
-func ReadLayout(spec *btf.Spec) (Layout, error) {
-	var device *btf.Struct
-	if err := spec.TypeByName("net_device", &device); err != nil {
-		return Layout{}, fmt.Errorf("looking up struct net_device in BTF: %w", err)
-	}
+// ReadLayout takes the layout from the type information of struct net_device.
+// Returns [ErrNoPerCPUCount] when devices are not counted per CPU.
+func ReadLayout(device *btf.Struct) (Layout, error) {
 	l := Layout{Count: -1}
 	l.read(device.Members, 0, 0)
 	if l.Count < 0 {
@@ -63,11 +58,7 @@ func (l *Layout) read(members []btf.Member, base int64, depth int) {
 			l.Private = at
 			continue
 		}
-		inner, ok := btf.UnderlyingType(m.Type).(btf.Type)
-		if !ok {
-			continue
-		}
-		switch inner := inner.(type) {
+		switch inner := btf.UnderlyingType(m.Type).(type) {
 		case *btf.Struct:
 			switch {
 			case m.Name == "":

@@ -33,7 +33,11 @@ func main() {
 	if err != nil {
 		panic(err)
 	}
-	layout, err := refsite.ReadLayout(spec)
+	var device *btf.Struct
+	if err := spec.TypeByName("net_device", &device); err != nil {
+		panic(err)
+	}
+	layout, err := refsite.ReadLayout(device)
 	fmt.Fprintln(os.Stderr, layout, err)
 	scan := func(path, mod string) {
 		f, err := os.Open(path)
