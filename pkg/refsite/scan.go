@@ -33,8 +33,11 @@ type scanner struct {
 // found where no probe may be placed is among them, with the reason.
 func Scan(ctx context.Context, text Text, ranges []Range, symbols Symbols, layout Layout) ([]Site, error) {
 	s := &scanner{text: text, symbols: symbols, layout: layout}
-	chunk := make([]byte, chunkSize)
+	var chunk []byte
 	for _, r := range ranges {
+		if size := min(chunkSize, r.End-r.Start); uint64(len(chunk)) < size {
+			chunk = make([]byte, size)
+		}
 		var functions []Function
 		for start := r.Start; start < r.End; {
 			if err := ctx.Err(); err != nil {

@@ -3,11 +3,12 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -26,6 +27,7 @@ type object struct {
 	sections []code
 	// functions are in order of address.
 	functions []refsite.Function
+	byName    map[string][]refsite.Function
 }
 
 // code is one section of text with the address that it is given.
@@ -35,28 +37,67 @@ type code struct {
 	bytes []byte
 }
 
+// place gives each section of a module's code an address; init text is far from
+// the rest. A vmlinux has its addresses.
+func place(file *elf.File) map[elf.SectionIndex]uint64 {
+	addrs := map[elf.SectionIndex]uint64{}
+	next, nextInit := uint64(moduleBase), uint64(moduleBase+1<<29)
+	for i, s := range file.Sections {
+		if s.Flags&elf.SHF_EXECINSTR == 0 || s.Type != elf.SHT_PROGBITS || s.Size == 0 {
+			continue
+		}
+		if file.Type != elf.ET_REL {
+			addrs[elf.SectionIndex(i)] = s.Addr
+			continue
+		}
+		at := &next
+		if strings.HasPrefix(s.Name, ".init") {
+			at = &nextInit
+		}
+		align := max(s.Addralign, 1)
+		addr := (*at + align - 1) / align * align
+		addrs[elf.SectionIndex(i)] = addr
+		*at = addr + s.Size
+	}
+	return addrs
+}
+
+// placeSymbols adds the addresses of their sections to the values of a module's
+// symbols.
+func placeSymbols(table []byte, addrs map[elf.SectionIndex]uint64) {
+	le := binary.LittleEndian
+	for ; len(table) >= elf.Sym64Size; table = table[elf.Sym64Size:] {
+		if addr, ok := addrs[elf.SectionIndex(le.Uint16(table[6:]))]; ok {
+			le.PutUint64(table[8:], le.Uint64(table[8:])+addr)
+		}
+	}
+}
+
 // openObject reads the text that stays in memory. Init text is left out: its
-// memory is given away.
-func openObject(r io.ReaderAt, module string) (*object, error) {
-	file, err := elf.NewFile(r)
+// memory is given away. The contents of a module are changed: its symbols are
+// given addresses, so that the relocation of the debug information tells one
+// section from another.
+func openObject(data []byte, module string) (*object, error) {
+	file, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
+	addrs := place(file)
+	if table := file.SectionByType(elf.SHT_SYMTAB); file.Type == elf.ET_REL && table != nil {
+		if table.Offset+table.Size > uint64(len(data)) {
+			return nil, errors.New("the symbols are beyond the file's end")
+		}
+		placeSymbols(data[table.Offset:table.Offset+table.Size], addrs)
+	}
 	o := &object{file: file, name: module}
-	next := uint64(moduleBase)
 	for i, s := range file.Sections {
-		if s.Flags&elf.SHF_EXECINSTR == 0 || s.Type != elf.SHT_PROGBITS || s.Size == 0 ||
-			strings.HasPrefix(s.Name, ".init") || module == "" && s.Name != ".text" {
+		addr, ok := addrs[elf.SectionIndex(i)]
+		if !ok || strings.HasPrefix(s.Name, ".init") || module == "" && s.Name != ".text" {
 			continue
 		}
-		c := code{index: elf.SectionIndex(i), addr: s.Addr}
+		c := code{index: elf.SectionIndex(i), addr: addr}
 		if c.bytes, err = s.Data(); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", s.Name, err)
-		}
-		if module != "" {
-			align := max(s.Addralign, 1)
-			c.addr = (next + align - 1) / align * align
-			next = c.addr + s.Size
 		}
 		o.sections = append(o.sections, c)
 	}
@@ -88,12 +129,8 @@ func (o *object) addFunctions(symbols []elf.Symbol) {
 		if c == nil || s.Name == "" || kind != elf.STT_FUNC && kind != elf.STT_NOTYPE {
 			continue
 		}
-		start := s.Value
-		if o.file.Type == elf.ET_REL {
-			start += c.addr
-		}
-		f := refsite.Function{Name: s.Name, Start: start, End: c.addr + uint64(len(c.bytes)), Module: o.name}
-		if start < f.End {
+		f := refsite.Function{Name: s.Name, Start: s.Value, End: c.addr + uint64(len(c.bytes)), Module: o.name}
+		if f.Start < f.End {
 			o.functions = append(o.functions, f)
 		}
 	}
@@ -105,6 +142,10 @@ func (o *object) addFunctions(symbols []elf.Symbol) {
 		} else {
 			o.functions[i].Last = true
 		}
+	}
+	o.byName = make(map[string][]refsite.Function, len(o.functions))
+	for _, f := range o.functions {
+		o.byName[f.Name] = append(o.byName[f.Name], f)
 	}
 }
 
@@ -131,7 +172,7 @@ func (o *object) relocate(symbols []elf.Symbol) error {
 			}
 			target := int64(c.addr) - 1<<28
 			if to := o.section(symbols[number-1].Section); to != nil {
-				target = int64(to.addr + symbols[number-1].Value)
+				target = int64(symbols[number-1].Value)
 			}
 			le.PutUint32(c.bytes[at:], uint32(target+addend-int64(c.addr+at)))
 		}
@@ -174,12 +215,4 @@ func (o *object) FunctionAt(addr uint64) (refsite.Function, bool) {
 }
 
 // FunctionsNamed implements [refsite.Symbols].
-func (o *object) FunctionsNamed(name, _ string) []refsite.Function {
-	var list []refsite.Function
-	for _, f := range o.functions {
-		if f.Name == name {
-			list = append(list, f)
-		}
-	}
-	return list
-}
+func (o *object) FunctionsNamed(name, _ string) []refsite.Function { return o.byName[name] }
