@@ -12,7 +12,10 @@ type block struct {
 	first, end int32    // instructions, end exclusive
 	next       [2]int32 // blocks that may follow; -1 is none
 	preds      []int32  // blocks that may come before
-	root       bool     // also entered from where the graph does not show
+	// root says that it is also entered from where the graph does not show: the
+	// function's first block, and what is reached through a table, after an
+	// exception, from a cold part, or through a static branch that is off.
+	root bool
 }
 
 // graph is the control flow of one function. It is used again for the next, to
@@ -26,7 +29,7 @@ type graph struct {
 // build makes the graph of code.
 func (g *graph) build(code []instruction) {
 	g.code = code
-	g.starts = append(g.starts[:0], make([]bool, len(code))...)
+	g.starts = cleared(g.starts, len(code))
 	g.blocks = g.blocks[:0]
 	if len(code) == 0 {
 		return
@@ -69,9 +72,7 @@ func (g *graph) addBlock(first int32) {
 	*b = block{first: first, next: [2]int32{-1, -1}, preds: b.preds[:0]}
 }
 
-// join connects the blocks, and marks as roots the function's first and those that
-// nothing leads to: they are entered through a table, after an exception, from a
-// cold part, or through a static branch that is off.
+// join connects the blocks.
 func (g *graph) join() {
 	for i := range g.blocks {
 		b := &g.blocks[i]
@@ -90,7 +91,6 @@ func (g *graph) join() {
 			}
 		}
 	}
-	g.blocks[0].root = true
 }
 
 // find returns the instruction that starts at offset at.

@@ -18,7 +18,7 @@ func (f *flow) rule(l Layout, v value) Rule {
 	for _, source := range sources {
 		i, _ := f.maker(source)
 		r := f.ruleOfLoad(l, i)
-		if r == 0 && f.isStored(l, source) {
+		if _, found := slices.BinarySearch(f.counts, source); r == 0 && found {
 			r = Stored
 		}
 		if r == 0 {
@@ -77,22 +77,21 @@ func (l Layout) ruleOfOffset(offset int64) Rule {
 	return 0
 }
 
-// isStored reports whether the function stores v as the pointer of a device.
-func (f *flow) isStored(l Layout, v value) bool {
+// collectStored finds what the function stores as the pointer of a device.
+func (f *flow) collectStored(l Layout) {
+	f.counts = f.counts[:0]
 	for i := range f.code {
-		if f.code[i].kind != store || f.stored[i] != v {
+		if f.code[i].kind != store {
 			continue
 		}
-		found := false
 		f.addresses(i, func(offset int64) bool {
-			found = offset == l.Count
-			return !found
+			if offset == l.Count {
+				f.counts = append(f.counts, f.stored[i])
+			}
+			return offset != l.Count
 		})
-		if found {
-			return true
-		}
 	}
-	return false
+	slices.Sort(f.counts)
 }
 
 // loadBefore returns the address of the instruction before site i, and the register

@@ -85,36 +85,37 @@ func (s *scanner) function(f Function) error {
 		return err
 	}
 	s.code = code
-	s.flow.follow(code)
+	s.flow.follow(s.layout, code)
 	found := len(s.sites)
-	for i, in := range code {
-		if in.kind != counted {
-			continue
+	s.flow.counted(func(i int, v value) {
+		if rule := s.flow.rule(s.layout, v); rule != 0 {
+			s.add(f, i, rule, refusal(f, whole))
 		}
-		rule := s.flow.rule(s.layout, s.flow.at(i, in.src))
-		if rule == 0 {
-			continue
-		}
-		site := Site{
-			Addr:     f.Start + uint64(in.at),
-			Symbol:   f.Name,
-			Offset:   uint64(in.at),
-			Module:   f.Module,
-			Op:       Hold,
-			Register: in.src,
-			Rule:     rule,
-			Base:     noRegister,
-			Refused:  refusal(f, whole),
-		}
-		if in.disp < 0 {
-			site.Op = Put
-		}
-		if before, ok := s.flow.loadBefore(s.layout, i); ok && rule == Loaded {
-			site.LoadAddr, site.Base = f.Start+uint64(code[before].at), code[before].src
-		}
-		s.sites = append(s.sites, site)
-	}
+	})
 	return s.checkCold(f, s.sites[found:])
+}
+
+// add adds the site that is instruction i of function f.
+func (s *scanner) add(f Function, i int, rule Rule, refused Reason) {
+	in := s.code[i]
+	site := Site{
+		Addr:     f.Start + uint64(in.at),
+		Symbol:   f.Name,
+		Offset:   uint64(in.at),
+		Module:   f.Module,
+		Op:       Hold,
+		Register: in.src,
+		Rule:     rule,
+		Base:     noRegister,
+		Refused:  refused,
+	}
+	if in.disp < 0 {
+		site.Op = Put
+	}
+	if before, ok := s.flow.loadBefore(s.layout, i); ok && rule == Loaded {
+		site.LoadAddr, site.Base = f.Start+uint64(s.code[before].at), s.code[before].src
+	}
+	s.sites = append(s.sites, site)
 }
 
 // refusal says why no probe may be placed in a function.

@@ -3,11 +3,14 @@
 package refsite
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // device is a layout in which pcpu_refcnt is at 0x570, a timer at 0x528 and the
@@ -268,6 +271,36 @@ func TestSiteAcrossTheEndOfAChunkIsFoundOnce(t *testing.T) {
 		if got := p.scan(t); len(got) != 1 {
 			t.Errorf("function %d bytes before the end of a chunk: found %q", shift, got)
 		}
+	}
+}
+
+func TestGarbageIsScannedInBoundedTime(t *testing.T) {
+	for _, tc := range []struct{ what, pattern string }{
+		{"nothing but sites", "65 ff 08"},
+		{"nothing but sites that know their pointer", put},
+		{"each site a block of its own, all branching to the first", put + "0f 84 00 00 00 00"},
+		{"each block joins two ways", "74 02 90 90 48 89 c8 65 ff 08"},
+		{"stores and loads", "48 89 83 70 05 00 00 65 ff 00"},
+		{"each address made of the one before", "48 83 c3 01 48 8b 03 65 ff 00"},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			p := assemble(t, "m", "f", tc.pattern)
+			size := len(p.text)
+			p.text = bytes.Repeat(p.text, maxFunctionSize/size)
+			if at := bytes.Index(p.text, []byte{0x0f, 0x84}); at >= 0 {
+				for ; at < len(p.text); at += size {
+					binary.LittleEndian.PutUint32(p.text[at+2:], uint32(-(at + 6)))
+				}
+			}
+			p.functions[0].End = textBase + uint64(len(p.text))
+			started := time.Now()
+			p.scan(t)
+			// Natively it takes 0.1 s at most; the race detector and a busy
+			// machine are slow. Quadratic time would be minutes.
+			if took := time.Since(started); took > 20*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
 	}
 }
 

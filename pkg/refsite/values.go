@@ -16,37 +16,59 @@ type state [16]value
 // the next, to keep its memory.
 type flow struct {
 	graph
-	out    []state  // at the end of each block
-	in     []state  // at the start of each block
-	joined []uint16 // registers of each block that two ways bring different values in
-	base   []value  // of each load, store and add: the register it starts from
-	stored []value  // of each store: what is stored
+	in     []state // at the start of each block
+	out    []state // at the end of each block
+	base   []value // of each load, store and add: the register it starts from
+	stored []value // of each store: what is stored
+	counts []value // what is stored as the per-CPU pointer of a device, in order
 	queue  []int32
 	queued []bool
+	seen   []bool
+	budget int
 }
 
-// follow computes the values in code until nothing changes. Each register of a
-// block changes at most twice plus as often as in the one block before it, so this
-// ends, whatever the code is.
-func (f *flow) follow(code []instruction) {
+// follow computes the values in code until nothing changes. A register at the start
+// of a block changes twice at most, to a value and to a join, so this ends soon,
+// whatever the code is.
+func (f *flow) follow(l Layout, code []instruction) {
 	f.build(code)
 	n := len(f.blocks)
-	f.in = append(f.in[:0], make([]state, n)...)
-	f.out = append(f.out[:0], make([]state, n)...)
-	f.joined = append(f.joined[:0], make([]uint16, n)...)
-	f.base = append(f.base[:0], make([]value, len(code))...)
-	f.stored = append(f.stored[:0], make([]value, len(code))...)
-	f.queued = append(f.queued[:0], make([]bool, n)...)
-	f.queue = f.queue[:0]
-	seen := make([]bool, n)
+	f.in = cleared(f.in, n)
+	f.out = cleared(f.out, n)
+	f.queued = cleared(f.queued, n)
+	f.seen = cleared(f.seen, n)
+	f.base = cleared(f.base, len(code))
+	f.stored = cleared(f.stored, len(code))
+	f.budget = maxVisits
 	for i := range f.blocks {
-		if seen[i] {
+		if f.seen[i] {
 			continue
 		}
+		// The first block, or one that nothing seen so far leads to.
 		f.blocks[i].root = true
+		for r := range f.in[i] {
+			f.in[i][r] = f.join(int32(i), r)
+		}
 		f.push(int32(i))
-		f.drain(seen)
+		f.drain()
 	}
+	f.collectStored(l)
+}
+
+// cleared returns list with n zero elements, in the memory it has if that is enough.
+func cleared[T any](list []T, n int) []T {
+	if cap(list) < n {
+		return make([]T, n)
+	}
+	list = list[:n]
+	clear(list)
+	return list
+}
+
+// join is what register r holds at the start of block b when that depends on the
+// way there.
+func (f *flow) join(b int32, r int) value {
+	return value(len(f.code)+1+int(b))<<4 | value(r)
 }
 
 func (f *flow) push(b int32) {
@@ -56,20 +78,13 @@ func (f *flow) push(b int32) {
 	}
 }
 
-func (f *flow) drain(seen []bool) {
-	for len(f.queue) > 0 {
-		b := f.queue[0]
-		f.queue = f.queue[1:]
-		f.queued[b] = false
-		in := f.enter(b)
-		if seen[b] && in == f.in[b] {
-			continue
-		}
-		seen[b] = true
-		f.in[b] = in
-		f.out[b] = f.run(b, in)
+func (f *flow) drain() {
+	for next := 0; next < len(f.queue); next++ {
+		b := f.queue[next]
+		f.queued[b], f.seen[b] = false, true
+		f.out[b] = f.run(b)
 		for _, to := range f.blocks[b].next {
-			if to >= 0 {
+			if to >= 0 && f.enter(to, &f.out[b]) {
 				f.push(to)
 			}
 		}
@@ -77,36 +92,26 @@ func (f *flow) drain(seen []bool) {
 	f.queue = f.queue[:0]
 }
 
-// enter returns what the registers hold at the start of block b.
-func (f *flow) enter(b int32) state {
-	var in state
-	for r := range in {
-		in[r] = f.merge(b, r)
-	}
-	return in
-}
-
-func (f *flow) merge(b int32, r int) value {
-	join := value(len(f.code)+1+int(b))<<4 | value(r)
-	if f.blocks[b].root || f.joined[b]&(1<<r) != 0 {
-		return join
-	}
-	var v value
-	for _, p := range f.blocks[b].preds {
-		switch w := f.out[p][r]; {
-		case w == 0 || w == v:
-		case v == 0:
-			v = w
-		default:
-			f.joined[b] |= 1 << r // stays, or two joins in a loop could alternate
-			return join
+// enter brings the registers of one way to block b. It returns whether that tells
+// anything new.
+func (f *flow) enter(b int32, s *state) bool {
+	changed := !f.seen[b]
+	in := &f.in[b]
+	for r, v := range s {
+		switch {
+		case v == in[r]:
+		case in[r] == 0:
+			in[r], changed = v, true
+		case in[r] != f.join(b, r):
+			in[r], changed = f.join(b, r), true
 		}
 	}
-	return v
+	return changed
 }
 
 // run takes the registers through the instructions of block b.
-func (f *flow) run(b int32, s state) state {
+func (f *flow) run(b int32) state {
+	s := f.in[b]
 	for i := f.blocks[b].first; i < f.blocks[b].end; i++ {
 		f.step(int(i), &s)
 	}
@@ -132,14 +137,18 @@ func (f *flow) step(i int, s *state) {
 	}
 }
 
-// at returns what register r holds before instruction i.
-func (f *flow) at(i int, r Register) value {
-	b := f.blockOf(int32(i))
-	s := f.in[b]
-	for j := f.blocks[b].first; j < int32(i); j++ {
-		f.step(int(j), &s)
+// counted calls yield with each instruction that changes a per-CPU counter of 32
+// bits, and with what its register holds.
+func (f *flow) counted(yield func(i int, v value)) {
+	for b := range f.blocks {
+		s := f.in[b]
+		for i := f.blocks[b].first; i < f.blocks[b].end; i++ {
+			if in := f.code[i]; in.kind == counted {
+				yield(int(i), s[in.src])
+			}
+			f.step(int(i), &s)
+		}
 	}
-	return s[r]
 }
 
 // maker returns the instruction that made v, or the block at whose start ways with
@@ -152,8 +161,12 @@ func (f *flow) maker(v value) (instruction, block int) {
 	return -1, n - len(f.code)
 }
 
+// maxVisits bounds how many ways are looked at in one function. A function of
+// Debian's kernels takes some hundreds.
+const maxVisits = 1 << 20
+
 // sources appends to list what v may be a join of, v itself when it is none. It
-// returns false when one of them is unknown.
+// returns false when one of them is unknown, or when there are too many.
 func (f *flow) sources(list []value, v value) ([]value, bool) {
 	seen := []value{v}
 	for i := 0; i < len(seen); i++ {
@@ -167,16 +180,13 @@ func (f *flow) sources(list []value, v value) ([]value, bool) {
 		}
 		for _, p := range f.blocks[b].preds {
 			w := f.out[p][seen[i]&15]
+			if f.budget -= len(seen); f.budget < 0 {
+				return list, false
+			}
 			if w != 0 && !slices.Contains(seen, w) {
 				seen = append(seen, w)
 			}
 		}
-		if len(seen) > maxSources {
-			return list, false
-		}
 	}
 	return list, true
 }
-
-// maxSources bounds how many ways may bring a pointer to a site.
-const maxSources = 256
