@@ -16,7 +16,7 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/refsite"
 )
 
-func BenchmarkX(b *testing.B) {
+func BenchmarkScan(b *testing.B) {
 	root := os.Getenv("ROOT")
 	vm, _ := filepath.Glob(root + "/usr/lib/debug/boot/vmlinux-*")
 	data, _ := os.ReadFile(vm[0])

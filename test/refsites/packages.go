@@ -129,7 +129,7 @@ func eachFile(ctx context.Context, root string, yield func(string, []byte) error
 // objectOf returns the module that a file of the package is; vmlinux is none.
 func objectOf(file string) (module string, ok bool) {
 	base := path.Base(file)
-	if strings.HasPrefix(base, "vmlinux-") {
+	if base == "vmlinux" || strings.HasPrefix(base, "vmlinux-") {
 		return "", true
 	}
 	return strings.CutSuffix(base, ".ko")
