@@ -3,6 +3,8 @@
 package refsite
 
 import (
+	"bytes"
+
 	"golang.org/x/arch/x86/x86asm"
 )
 
@@ -54,7 +56,8 @@ func decode(list []instruction, text []byte) ([]instruction, bool) {
 	for at := 0; at < len(text); {
 		in, ok := decodeOne(text[at:])
 		if !ok || int(in.size) > len(text)-at {
-			return list, false
+			// What fills the space after a module's section, of any length.
+			return list, len(bytes.Trim(text[at:], "\x00")) == 0
 		}
 		in.at = uint32(at)
 		in.target += int64(at)
@@ -70,6 +73,9 @@ func decodeOne(b []byte) (instruction, bool) {
 	if len(b) >= 4 && b[0] == 0xf3 && b[1] == 0x0f && b[2] == 0x1e && b[3] == 0xfa {
 		return instruction{size: 4, dst: noRegister, src: noRegister}, true
 	}
+	if in, ok := decodeSystem(b); ok {
+		return in, true
+	}
 	x, err := x86asm.Decode(b, 64)
 	if err != nil || x.Op == 0 || x.Len <= 0 {
 		return instruction{}, false
@@ -79,6 +85,25 @@ func decodeOne(b []byte) (instruction, bool) {
 		return in, true
 	}
 	in.writes = written(&x)
+	return in, true
+}
+
+// decodeSystem decodes instructions with the opcode 0f 01 and no memory operand, with
+// or without a prefix: x86asm knows few of them, and the kernel patches them in at
+// boot (stac, clac, serialize, rdpkru, vmcall). All are three bytes long.
+func decodeSystem(b []byte) (instruction, bool) {
+	size := 3
+	if len(b) > 0 && (b[0] == 0x66 || b[0] == 0xf2 || b[0] == 0xf3) {
+		b, size = b[1:], 4
+	}
+	if len(b) < 3 || b[0] != 0x0f || b[1] != 0x01 || b[2] < 0xc0 {
+		return instruction{}, false
+	}
+	const clac, stac = 0xca, 0xcb
+	in := instruction{size: uint8(size), dst: noRegister, src: noRegister}
+	if b[2] != clac && b[2] != stac {
+		in.writes = setRAX | setRBX | setRCX | setRDX
+	}
 	return in, true
 }
 
@@ -124,7 +149,7 @@ func (in *instruction) moved(x *x86asm.Inst) bool {
 		if !ok {
 			return false
 		}
-		by = int64(imm)
+		by = int64(int32(imm))
 	}
 	if x.Op == x86asm.DEC || x.Op == x86asm.SUB {
 		by = -by

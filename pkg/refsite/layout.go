@@ -4,6 +4,7 @@ package refsite
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/cilium/ebpf/btf"
 )
@@ -20,6 +21,8 @@ type Layout struct {
 	// Embedded has the offsets of members through whose address a function may
 	// be given a device: timers, works, the struct device.
 	Embedded []int64
+	// Members has the offsets of all members, in order.
+	Members []int64
 	// Private is the offset of the driver's private part.
 	Private int64
 }
@@ -32,6 +35,8 @@ const maxNesting = 16
 func ReadLayout(device *btf.Struct) (Layout, error) {
 	l := Layout{Count: -1}
 	l.read(device.Members, 0, 0)
+	slices.Sort(l.Members)
+	l.Members = slices.Compact(l.Members)
 	if l.Count < 0 {
 		return Layout{}, ErrNoPerCPUCount
 	}
@@ -50,6 +55,7 @@ func (l *Layout) read(members []btf.Member, base int64, depth int) {
 	}
 	for _, m := range members {
 		at := base + int64(m.Offset.Bytes())
+		l.Members = append(l.Members, at)
 		switch {
 		case m.Name == "pcpu_refcnt":
 			l.Count = at

@@ -26,7 +26,7 @@ func TestLayoutOfNetDevice(t *testing.T) {
 				{Name: "watchdog_timer", Type: timer, Offset: 200 * 8},
 				{Name: "other", Type: &btf.Struct{Name: "list_head", Size: 16}, Offset: 240 * 8},
 			}},
-			Layout{Count: 128, Embedded: []int64{200}, Private: 1024},
+			Layout{Count: 128, Embedded: []int64{200}, Members: []int64{128, 200, 240}, Private: 1024},
 		},
 		{
 			"6.12: the counter is in a union in a struct without name, priv is a member",
@@ -37,7 +37,7 @@ func TestLayoutOfNetDevice(t *testing.T) {
 				{Name: "dev", Type: &btf.Typedef{Name: "d", Type: &btf.Struct{Name: "device"}}, Offset: 512 * 8},
 				{Name: "priv", Type: &btf.Array{}, Offset: 960 * 8},
 			}},
-			Layout{Count: 72, Embedded: []int64{512}, Private: 960},
+			Layout{Count: 72, Embedded: []int64{512}, Members: []int64{64, 72, 512, 960}, Private: 960},
 		},
 	} {
 		got, err := ReadLayout(tc.device)

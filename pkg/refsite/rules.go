@@ -2,7 +2,10 @@
 
 package refsite
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // rule says by which rule value v is the per-CPU pointer of a device; 0 is none.
 // When several ways lead here, each must bring such a pointer.
@@ -36,8 +39,12 @@ func (f *flow) ruleOfLoad(l Layout, i int) Rule {
 		return 0
 	}
 	var found Rule
-	f.addresses(i, func(offset int64) bool {
+	f.addresses(i, func(from value, offset int64) bool {
 		r := l.ruleOfOffset(offset)
+		_, isMember := slices.BinarySearchFunc(f.members, member{from, l.Count - offset}, compareMembers)
+		if r == 0 && isMember {
+			r = Container
+		}
 		if r != 0 && (found == 0 || r < found) {
 			found = r
 		}
@@ -46,14 +53,42 @@ func (f *flow) ruleOfLoad(l Layout, i int) Rule {
 	return found
 }
 
-// addresses calls yield with the offset of the address of the load or store i from
-// its register, then from the register that this one was computed from, and so on.
-func (f *flow) addresses(i int, yield func(offset int64) bool) {
+// member is a register that holds the address of a member of a device.
+type member struct {
+	of     value
+	offset int64
+}
+
+func compareMembers(a, b member) int {
+	return cmp.Or(cmp.Compare(a.of, b.of), cmp.Compare(a.offset, b.offset))
+}
+
+// collectMembers finds where the function goes from a member of a device to the
+// device, by subtracting the member's offset. The compiler needs the device itself
+// only where it is passed on or compared with NULL, and reads its other members
+// from the member that it has.
+func (f *flow) collectMembers(l Layout) {
+	f.members = f.members[:0]
+	for i, in := range f.code {
+		if in.kind != add || in.disp >= 0 {
+			continue
+		}
+		if _, found := slices.BinarySearch(l.Members, -in.disp); found {
+			f.members = append(f.members, member{f.base[i], -in.disp})
+		}
+	}
+	slices.SortFunc(f.members, compareMembers)
+}
+
+// addresses calls yield with the register of the load or store i and the offset of
+// its address from it, then with the register that this one was computed from, and
+// so on.
+func (f *flow) addresses(i int, yield func(from value, offset int64) bool) {
 	offset := f.code[i].disp
 	v := f.base[i]
 	const maxSteps = 16
 	for range maxSteps {
-		if !yield(offset) || v == 0 {
+		if v == 0 || !yield(v, offset) {
 			return
 		}
 		j, _ := f.maker(v)
@@ -84,7 +119,7 @@ func (f *flow) collectStored(l Layout) {
 		if f.code[i].kind != store {
 			continue
 		}
-		f.addresses(i, func(offset int64) bool {
+		f.addresses(i, func(_ value, offset int64) bool {
 			if offset == l.Count {
 				f.counts = append(f.counts, f.stored[i])
 			}

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// device is a layout in which pcpu_refcnt is at 0x570, a timer at 0x528 and the
-// private part at 0xa00, as in Debian's 6.12.
-var device = Layout{Count: 0x570, Embedded: []int64{0x528, 0x5c0}, Private: 0xa00}
+// device is a layout in which pcpu_refcnt is at 0x570, a timer at 0x528, a list at 0x3d8 and the
+// private part at 0xa00.
+var device = Layout{Count: 0x570, Embedded: []int64{0x528, 0x5c0}, Members: []int64{0x3d8, 0x528, 0x570, 0x5c0}, Private: 0xa00}
 
 // program is text at textBase with functions one after the other.
 type program struct {
@@ -154,6 +154,18 @@ func TestSitesOfEachRule(t *testing.T) {
 			48 8b 47 48           # mov 0x48(%rdi),%rax; 0x570-0x528
 			65 ff 08
 			c3`, []string{"f+0x4 put rax container"}},
+		{"a list's entry: the function computes the device from it", `
+			48 89 dd              # mov %rbx,%rbp
+			48 81 ed d8 03 00 00  # sub $0x3d8,%rbp
+			74 0a                 # je L
+			48 8b 83 98 01 00 00  # mov 0x198(%rbx),%rax; 0x570-0x3d8
+			65 ff 00
+			c3                    # L`, []string{"f+0x13 hold rax container"}},
+		{"user memory is opened between load and site, by an instruction patched in", `
+			48 8b 83 70 05 00 00
+			0f 01 cb              # stac
+			65 ff 00
+			c3`, []string{"f+0xa hold rax loaded"}},
 		{"the driver's private part, which lies behind the device", `
 			48 8b 87 70 fb ff ff  # mov -0x490(%rdi),%rax; 0x570-0xa00
 			65 ff 08
@@ -198,6 +210,7 @@ func TestWhatIsNoSite(t *testing.T) {
 		{"half of it was exchanged", `48 8b 83 70 05 00 00  87 c8  65 ff 08  c3`},
 		{"cmpxchg writes rax", `48 8b 83 70 05 00 00  f0 0f b1 0e  65 ff 08  c3`},
 		{"32 bits of the field", `8b 83 70 05 00 00  65 ff 08  c3`},
+		{"a list's entry, but of something else", `48 8b 83 98 01 00 00  65 ff 08  c3`},
 		{"the field of an array's element", `48 8b 84 cb 70 05 00 00  65 ff 08  c3`},
 		{"the bytes are part of another instruction", `48 b8 65 ff 08 48 8b 83 70 05  c3`},
 	} {
@@ -240,6 +253,11 @@ func TestNoProbeWhereItCouldCrashTheKernel(t *testing.T) {
 		{
 			"padding between functions is code", "m",
 			[]string{"first", put + "c3 cc 66 66 2e 0f 1f 84 00 00 00 00 00 90", "last", "c3"},
+			[]string{"first+0x7 put rax loaded load-7 rbx"},
+		},
+		{
+			"padding between sections of a module is 0, of any length", "m",
+			[]string{"first", put + "c3 cc cc 00 00 00", "last", "c3"},
 			[]string{"first+0x7 put rax loaded load-7 rbx"},
 		},
 		{

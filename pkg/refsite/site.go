@@ -39,7 +39,8 @@ const (
 	// devices does so: what it holds is a new device.
 	Stored
 	// Container: the pointer was loaded through the address of a timer, a work or
-	// a device that a net_device embeds.
+	// a device that a net_device embeds, or of any member from whose address the
+	// function computes that of the net_device.
 	Container
 	// Private: the pointer was loaded through the driver's private part, which
 	// follows the net_device.

@@ -16,15 +16,16 @@ type state [16]value
 // the next, to keep its memory.
 type flow struct {
 	graph
-	in     []state // at the start of each block
-	out    []state // at the end of each block
-	base   []value // of each load, store and add: the register it starts from
-	stored []value // of each store: what is stored
-	counts []value // what is stored as the per-CPU pointer of a device, in order
-	queue  []int32
-	queued []bool
-	seen   []bool
-	budget int
+	in      []state  // at the start of each block
+	out     []state  // at the end of each block
+	base    []value  // of each load, store and add: the register it starts from
+	stored  []value  // of each store: what is stored
+	counts  []value  // what is stored as the per-CPU pointer of a device, in order
+	members []member // what holds the address of a device's member, in order
+	queue   []int32
+	queued  []bool
+	seen    []bool
+	budget  int
 }
 
 // follow computes the values in code until nothing changes. A register at the start
@@ -53,6 +54,7 @@ func (f *flow) follow(l Layout, code []instruction) {
 		f.drain()
 	}
 	f.collectStored(l)
+	f.collectMembers(l)
 }
 
 // cleared returns list with n zero elements, in the memory it has if that is enough.

@@ -142,7 +142,7 @@ func (m measured) print(table, details io.Writer, list bool) bool {
 			if (r.object.name != "") != modules {
 				continue
 			}
-			inDwarf, found, elsewhere = inDwarf+len(r.truth.sites), found+len(r.sites), elsewhere+r.truth.elsewhere
+			inDwarf, found, elsewhere = inDwarf+len(r.truth.sites), found+len(r.sites), elsewhere+len(r.truth.elsewhere)
 			known := map[uint64]bool{}
 			for _, s := range r.sites {
 				known[s.Addr] = true
@@ -166,6 +166,10 @@ func (m measured) print(table, details io.Writer, list bool) bool {
 				if f, _ := r.object.FunctionAt(addr); !known[addr] {
 					fmt.Fprintf(details, "%s\tmissed\t%s\t%s+%#x\t%s\n", m.name, objectName(r.object), f.Name, addr-f.Start, name)
 				}
+			}
+			for _, addr := range r.truth.elsewhere {
+				f, _ := r.object.FunctionAt(addr)
+				fmt.Fprintf(details, "%s\telsewhere\t%s\t%s+%#x\n", m.name, objectName(r.object), f.Name, addr-f.Start)
 			}
 		}
 		where := "vmlinux"

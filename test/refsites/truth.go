@@ -18,8 +18,9 @@ type truth struct {
 	// sites is the instructions that inlined calls left, by address, with the
 	// name of the function that was inlined.
 	sites map[uint64]string
-	// elsewhere counts inlined calls in whose code there is no such instruction.
-	elsewhere int
+	// elsewhere has the addresses of inlined calls in whose code there is no such
+	// instruction.
+	elsewhere []uint64
 }
 
 // inlinedName returns whether a function of this name changes the count itself.
@@ -143,7 +144,7 @@ func (o *object) addCall(t *truth, name string, ranges [][2]uint64) {
 		}
 	}
 	if resident && !found {
-		t.elsewhere++
+		t.elsewhere = append(t.elsewhere, ranges[0][0])
 	}
 }
 
