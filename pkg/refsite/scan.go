@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Bounds on what is read at once. The largest function of Debian's kernels has
@@ -15,6 +16,10 @@ const (
 	chunkSize       = 1 << 20
 	maxFunctionSize = 256 << 10
 )
+
+// maxAttempts is how often a function that does not decode is read: the kernel may
+// just be patching it, with an int3 in place of an instruction's first byte.
+const maxAttempts = 3
 
 // scanner is the state of one scan.
 type scanner struct {
@@ -81,6 +86,10 @@ func (s *scanner) candidates(list []Function, text []byte, start uint64) []Funct
 // function looks for the sites of one function.
 func (s *scanner) function(f Function) error {
 	code, whole, err := s.decode(s.code[:0], f)
+	for attempt := 1; err == nil && !whole && attempt < maxAttempts; attempt++ {
+		time.Sleep(time.Millisecond)
+		code, whole, err = s.decode(code[:0], f)
+	}
 	if err != nil {
 		return err
 	}

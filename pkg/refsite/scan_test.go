@@ -274,6 +274,31 @@ func TestNoProbeWhereItCouldCrashTheKernel(t *testing.T) {
 	}
 }
 
+// patched shows bytes that decode only from the second time on.
+type patched struct {
+	*program
+	reads int
+}
+
+func (p *patched) ReadText(b []byte, addr uint64) error {
+	err := p.program.ReadText(b, addr)
+	if p.reads++; p.reads == 2 { // the first is the search for candidates
+		b[11] = 0x06
+	}
+	return err
+}
+
+func TestFunctionThatIsJustBeingPatchedIsReadAgain(t *testing.T) {
+	p := &patched{program: assemble(t, "", "f", put+"c3 0f 1f 44 00 00 c3", "end", "c3")}
+	sites, err := Scan(t.Context(), p, []Range{{textBase, textBase + uint64(len(p.text))}}, p, device)
+	if err != nil || len(sites) != 1 || sites[0].Refused != "" {
+		t.Errorf("Scan: %+v, %v", sites, err)
+	}
+	if p.reads < 3 {
+		t.Errorf("the text was read %d times", p.reads)
+	}
+}
+
 func TestSiteAcrossTheEndOfAChunkIsFoundOnce(t *testing.T) {
 	for shift := range 16 {
 		p := assemble(t, "", "f", put+"c3", "end", "c3")
