@@ -83,7 +83,6 @@ bench-native: ## Go benchmarks of what runs in user space
 
 .PHONY: refsite-oracle
 refsite-oracle: ## measure pkg/refsite against DWARF; fetches 1 GB a kernel (KERNELS)
-	@$(NEED) dpkg
 	$(GO) run ./test/refsites $(KERNELS)
 
 .PHONY: lab

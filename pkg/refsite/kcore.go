@@ -45,12 +45,11 @@ func OpenKcore() (*Kcore, error) {
 	return k, nil
 }
 
-// Close closes the file.
-func (k *Kcore) Close() error {
-	if k.closer == nil {
-		return nil
+// Close closes the file, of which nothing is kept.
+func (k *Kcore) Close() {
+	if k.closer != nil {
+		k.closer.Close()
 	}
-	return k.closer.Close()
 }
 
 // readCore reads the headers of an ELF core file.

@@ -56,11 +56,11 @@ func (l *Layout) read(members []btf.Member, base int64, depth int) {
 	for _, m := range members {
 		at := base + int64(m.Offset.Bytes())
 		l.Members = append(l.Members, at)
-		switch {
-		case m.Name == "pcpu_refcnt":
+		switch m.Name {
+		case "pcpu_refcnt":
 			l.Count = at
 			continue
-		case m.Name == "priv":
+		case "priv":
 			l.Private = at
 			continue
 		}

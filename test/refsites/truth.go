@@ -7,6 +7,7 @@ import (
 	"debug/dwarf"
 	"debug/elf"
 	"fmt"
+	"slices"
 
 	"golang.org/x/arch/x86/x86asm"
 
@@ -21,6 +22,17 @@ type truth struct {
 	// elsewhere has the addresses of inlined calls in whose code there is no such
 	// instruction.
 	elsewhere []uint64
+	// described is the code of the functions that the debug information knows. gcc
+	// may keep a function whose description it has dropped (functions of the same
+	// body, of which one calls the other).
+	described [][2]uint64
+}
+
+// silent reports whether the debug information was read and has no code at addr.
+func (t truth) silent(addr uint64) bool {
+	return len(t.described) > 0 && !slices.ContainsFunc(t.described, func(r [2]uint64) bool {
+		return addr >= r[0] && addr < r[1]
+	})
 }
 
 // inlinedName returns whether a function of this name changes the count itself.
@@ -94,6 +106,11 @@ func (o *object) readUnit(t *truth, data *dwarf.Data, r *dwarf.Reader) error {
 			if name, _ := e.Val(dwarf.AttrName).(string); inlinedName(name) {
 				names[e.Offset] = name
 			}
+			ranges, err := data.Ranges(e)
+			if err != nil {
+				return fmt.Errorf("reading the ranges of a function: %w", err)
+			}
+			t.described = append(t.described, ranges...)
 		case dwarf.TagInlinedSubroutine:
 			calls = append(calls, e)
 		case dwarf.TagStructType, dwarf.TagUnionType, dwarf.TagEnumerationType, dwarf.TagSubroutineType:
