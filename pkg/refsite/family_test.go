@@ -14,7 +14,7 @@ func TestFamilyOfFunction(t *testing.T) {
 		known                      bool
 	}{
 		{"exact name", "neigh_destroy", "", "neighbour", true},
-		{"pattern", "netdev_get_by_index", "", "lookup(caller owns)", true},
+		{"pattern", "netdev_get_by_index", "", "lookup", true},
 		{"what the compiler added does not count", "__neigh_ifdown.isra.0", "", "proxy_neigh", true},
 		{"cold part", "sel_netif_sid.cold", "", "transient lookup user", true},
 		{"any function of a module", "llc_ui_bind", "llc2", "AF_LLC socket", true},

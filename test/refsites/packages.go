@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/netns-trace/netns-trace/test/lab"
@@ -56,8 +57,9 @@ func eachObject(ctx context.Context, cache lab.Cache, name string, yield func(mo
 	if err != nil {
 		return err
 	}
+	depends = slices.DeleteFunc(depends, func(name string) bool { return !strings.HasSuffix(name, "-dbg") })
 	if len(depends) != 1 {
-		return fmt.Errorf("%s depends on %q, not on one package", origin.meta, depends)
+		return fmt.Errorf("%s depends on %q, not on one package of debug information", origin.meta, depends)
 	}
 	debs, err := apt.Download(ctx, depends...)
 	if err != nil {
