@@ -76,6 +76,9 @@ func decodeOne(b []byte) (instruction, bool) {
 	if in, ok := decodeSystem(b); ok {
 		return in, true
 	}
+	if size, ok := sizeOfUD1(b); ok {
+		return instruction{size: size, dst: noRegister, src: noRegister}, true
+	}
 	x, err := x86asm.Decode(b, 64)
 	if err != nil || x.Op == 0 || x.Len <= 0 {
 		return instruction{}, false
@@ -105,6 +108,39 @@ func decodeSystem(b []byte) (instruction, bool) {
 		in.writes = setRAX | setRBX | setRCX | setRDX
 	}
 	return in, true
+}
+
+// sizeOfUD1 returns the length of the instruction ud1, of which x86asm knows the
+// opcode only. A warning of 7.x is a static call that the kernel patches to
+// ud1 (%edx),%reg; the program goes on behind it.
+func sizeOfUD1(b []byte) (uint8, bool) {
+	n := 0
+	if len(b) > n && b[n] == 0x67 {
+		n++
+	}
+	if len(b) > n && b[n]&0xf0 == 0x40 {
+		n++
+	}
+	if len(b) < n+3 || b[n] != 0x0f || b[n+1] != 0xb9 {
+		return 0, false
+	}
+	modrm := b[n+2]
+	mod, base := modrm>>6, modrm&7
+	n += 3
+	if mod != 3 && base == 4 { // a SIB byte
+		if len(b) <= n {
+			return 0, false
+		}
+		base = b[n] & 7
+		n++
+	}
+	switch {
+	case mod == 1:
+		n++
+	case mod == 2, mod == 0 && base == 5:
+		n += 4
+	}
+	return uint8(n), true
 }
 
 // control fills in what changes where the program goes on.

@@ -161,6 +161,11 @@ func TestSitesOfEachRule(t *testing.T) {
 			48 8b 83 98 01 00 00  # mov 0x198(%rbx),%rax; 0x570-0x3d8
 			65 ff 00
 			c3                    # L`, []string{"f+0x13 hold rax container"}},
+		{"a warning of 7.x between load and site", `
+			48 8b 83 70 05 00 00
+			67 48 0f b9 3a        # ud1 (%edx),%rdi
+			65 ff 00
+			c3`, []string{"f+0xc hold rax loaded"}},
 		{"user memory is opened between load and site, by an instruction patched in", `
 			48 8b 83 70 05 00 00
 			0f 01 cb              # stac
