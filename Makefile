@@ -81,6 +81,10 @@ bench-gate: ## its short form, under 3 minutes; both fail when a promise is brok
 bench-native: ## Go benchmarks of what runs in user space
 	$(GO) test -run '^$$' -bench . -benchmem ./pkg/...
 
+.PHONY: refsite-oracle
+refsite-oracle: ## measure pkg/refsite against DWARF; fetches 1 GB a kernel (KERNELS)
+	$(GO) run ./test/refsites $(KERNELS)
+
 .PHONY: lab
 lab: ## fetch the kernels of the matrix into .lab/
 	@$(NEED) $(LAB_PACKAGES)

@@ -32,7 +32,7 @@ type promise struct {
 }
 
 func newDoctorCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, sites bool
 	var avoid []string
 	cmd := &cobra.Command{
 		Use:   "doctor",
@@ -45,7 +45,16 @@ detector can therefore promise here. It changes nothing and leaves nothing behin
 			if err := checkAvoid(avoid); err != nil {
 				return err
 			}
-			d := diagnose(cmd.Context(), kinds(avoid))
+			var d interface{ write(io.Writer) error }
+			if sites {
+				list, err := listSites(cmd.Context())
+				if err != nil {
+					return fmt.Errorf("listing reference sites: %w", err)
+				}
+				d = list
+			} else {
+				d = diagnose(cmd.Context(), kinds(avoid))
+			}
 			if asJSON {
 				enc := json.NewEncoder(cmd.OutOrStdout())
 				enc.SetIndent("", "  ")
@@ -55,6 +64,7 @@ detector can therefore promise here. It changes nothing and leaves nothing behin
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
+	cmd.Flags().BoolVar(&sites, "sites", false, "list instead each instruction that takes or drops a reference of a network device")
 	cmd.Flags().StringSliceVar(&avoid, "avoid", nil, "ways of attaching not to use: "+kindNames())
 	return cmd
 }

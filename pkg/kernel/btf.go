@@ -81,6 +81,20 @@ func (t *Types) HasField(structName, field string) (bool, error) {
 	return hasField(spec, structName, field)
 }
 
+// Struct returns the struct of this name of the kernel image. Returns an error
+// wrapping btf.ErrNotFound when there is none.
+func (t *Types) Struct(name string) (*btf.Struct, error) {
+	spec, err := t.cache.Kernel()
+	if err != nil {
+		return nil, fmt.Errorf("loading kernel BTF: %w", err)
+	}
+	var s *btf.Struct
+	if err := spec.TypeByName(name, &s); err != nil {
+		return nil, fmt.Errorf("looking up struct %s in BTF: %w", name, err)
+	}
+	return s, nil
+}
+
 func hasFunc(spec *btf.Spec, name string) (bool, error) {
 	types, err := named(spec, name)
 	return slices.ContainsFunc(types, func(t btf.Type) bool {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"iter"
 	"slices"
+	"sort"
 )
 
 // Symbols is a snapshot of the kernel's symbol table. It is immutable and safe
@@ -88,6 +89,22 @@ func (s *Symbols) Functions() iter.Seq[Function] {
 			i = next
 		}
 	}
+}
+
+// FunctionAt returns the function that addr is in, one of those that Functions
+// yields.
+func (s *Symbols) FunctionAt(addr uint64) (Function, bool) {
+	above := sort.Search(len(s.addrs), func(i int) bool { return s.addrs[i] > addr })
+	if above == 0 {
+		return Function{}, false
+	}
+	start := s.addrs[above-1]
+	first := s.firstText(sort.Search(above, func(i int) bool { return s.addrs[i] >= start }))
+	if first < 0 || !s.isResidentText(first) {
+		return Function{}, false
+	}
+	end, last := s.end(first, above)
+	return Function{Start: start, End: end, Module: s.modules[s.mods[first]], Last: last}, addr < end
 }
 
 // isResidentText reports whether text symbol i names code that is still there

@@ -334,3 +334,31 @@ func BenchmarkLookup(b *testing.B) {
 		s.Lookup("absent_function")
 	}
 }
+
+func TestFunctionAtAgreesWithFunctions(t *testing.T) {
+	s := mustRead(t, table)
+	n := 0
+	for f := range s.Functions() {
+		n++
+		for _, addr := range []uint64{f.Start, f.End - 1} {
+			if got, ok := s.FunctionAt(addr); !ok || got != f {
+				t.Errorf("FunctionAt(%#x) = %+v, %v, want %+v", addr, got, ok, f)
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no functions")
+	}
+	for what, addr := range map[string]uint64{
+		"init text, given away":    0xffffffff81f00010,
+		"data":                     0xffffffff82000010,
+		"past a module's last":     0xffffffffc0a01000,
+		"a BPF program":            0xffffffffc0c00010,
+		"before the first":         0,
+		"a module's constant data": 0xffffffffc0b02010,
+	} {
+		if f, ok := s.FunctionAt(addr); ok {
+			t.Errorf("%s: FunctionAt(%#x) = %+v", what, addr, f)
+		}
+	}
+}
