@@ -4,8 +4,6 @@ package dst
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/netns-trace/netns-trace/pkg/finding"
 	"github.com/netns-trace/netns-trace/pkg/record"
@@ -103,7 +101,7 @@ func (d *Detector) reportFailure(of *failure, state finding.State) *finding.Find
 		f.Process = d.known.Process(r.Thread)
 		context := "process"
 		by = fmt.Sprintf(" for %s (pid %d)", r.Thread.Comm, r.Thread.TGID)
-		if slices.ContainsFunc(f.Stack, func(frame string) bool { return strings.Contains(frame, "softirq") }) {
+		if finding.InSoftirq(f.Stack) {
 			context = "softirq"
 			by = ""
 			f.Facts = append(f.Facts, finding.Fact{
