@@ -5,8 +5,6 @@ package main
 import (
 	"strings"
 	"testing"
-
-	"github.com/spf13/pflag"
 )
 
 func TestCsumFlags(t *testing.T) {
@@ -24,13 +22,7 @@ func TestCsumFlags(t *testing.T) {
 		{"--csum-rate 4294967296", 0, 0, "out of range"},
 	}
 	for _, test := range tests {
-		var o liveOptions
-		flags := pflag.NewFlagSet("netns-trace", pflag.ContinueOnError)
-		o.addFlags(flags)
-		err := flags.Parse(strings.Fields(test.args))
-		if err == nil {
-			err = o.check()
-		}
+		o, err := parse(test.args)
 		switch {
 		case test.refused != "":
 			if err == nil || !strings.Contains(err.Error(), test.refused) {

@@ -46,24 +46,19 @@ var dstPoints = []point{
 const dstEntriesPerCPU = 16384
 
 func configureDst(spec *ebpf.CollectionSpec, k Kernel) error {
-	var perCPU, ipv4 uint64
+	var ipv4 uint64
 	if symbols := k.Symbols(); symbols != nil {
-		if found := symbols.LookupData("__per_cpu_offset"); len(found) == 1 {
-			perCPU = found[0].Addr
-		}
 		// 7.3 has it where it counts as text.
 		found := append(symbols.LookupData("ipv4_dst_ops"), symbols.Lookup("ipv4_dst_ops")...)
 		if len(found) == 1 {
 			ipv4 = found[0].Addr
 		}
 	}
-	cpus, err := ebpf.PossibleCPU()
-	if err != nil {
-		cpus, perCPU = 0, 0 // the counters are then said to be unknown
-	} else {
+	perCPU, cpus := perCPUPlace(k)
+	if cpus > 0 {
 		// IPv6 has an entry of a route for each CPU that used it.
 		all := spec.Maps[dstMapEntries]
-		all.MaxEntries = min(all.MaxEntries, uint32(cpus)*dstEntriesPerCPU)
+		all.MaxEntries = min(all.MaxEntries, cpus*dstEntriesPerCPU)
 	}
 	params, known, err := k.Types.FuncParams("dst_alloc")
 	if err != nil {
@@ -82,7 +77,7 @@ func configureDst(spec *ebpf.CollectionSpec, k Kernel) error {
 	}
 	return setVariables(spec, map[string]any{
 		dstVarPerCpuOffset: perCPU,
-		dstVarCpus:         uint32(cpus),
+		dstVarCpus:         cpus,
 		dstVarIpv4DstOps:   ipv4,
 		dstVarAllocParams:  uint32(params),
 		dstVarGcMayRefuse:  refuses,

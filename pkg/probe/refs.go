@@ -41,16 +41,7 @@ func (o *RefsOptions) configure(spec *ebpf.CollectionSpec, k Kernel) error {
 	if o.Objects > 0 {
 		spec.Maps[refsMapHolders].MaxEntries = o.Objects
 	}
-	var perCPU uint64
-	if symbols := k.Symbols(); symbols != nil {
-		if found := symbols.LookupData("__per_cpu_offset"); len(found) == 1 {
-			perCPU = found[0].Addr
-		}
-	}
-	cpus, err := ebpf.PossibleCPU()
-	if err != nil {
-		cpus, perCPU = 0, 0 // the count is then said to be unknown
-	}
+	perCPU, cpus := perCPUPlace(k)
 	// Where it is not known, fexit cannot be attached to it either.
 	args, _, err := k.Types.FuncParams("dst_alloc")
 	if err != nil {
@@ -58,7 +49,23 @@ func (o *RefsOptions) configure(spec *ebpf.CollectionSpec, k Kernel) error {
 	}
 	return setVariables(spec, map[string]any{
 		refsVarPerCpuOffset: perCPU,
-		refsVarCpus:         uint32(cpus),
+		refsVarCpus:         cpus,
 		refsVarDstAllocArgs: uint32(args),
 	})
+}
+
+// perCPUPlace is what programs need to add up a per-CPU counter: the address of
+// __per_cpu_offset[], 0 when it is not known and the count is then said to be unknown,
+// and how many CPUs are possible, 0 when that is not known either.
+func perCPUPlace(k Kernel) (offsets uint64, cpus uint32) {
+	n, err := ebpf.PossibleCPU()
+	if err != nil {
+		return 0, 0
+	}
+	if symbols := k.Symbols(); symbols != nil {
+		if found := symbols.LookupData("__per_cpu_offset"); len(found) == 1 {
+			offsets = found[0].Addr
+		}
+	}
+	return offsets, uint32(n)
 }
