@@ -3,9 +3,9 @@
 package identity
 
 import (
+	"math"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -78,14 +78,6 @@ func (w *procWalk) walk() {
 
 // parseNetLink reads the target of /proc/PID/ns/net, "net:[4026531840]".
 func parseNetLink(target string) (uint32, bool) {
-	number, ok := strings.CutPrefix(target, "net:[")
-	if !ok {
-		return 0, false
-	}
-	number, ok = strings.CutSuffix(number, "]")
-	if !ok {
-		return 0, false
-	}
-	inode, err := strconv.ParseUint(number, 10, 32)
-	return uint32(inode), err == nil && inode != 0
+	inode, ok := parseNumbered("net", target)
+	return uint32(inode), ok && inode <= math.MaxUint32
 }
