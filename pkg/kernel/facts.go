@@ -75,7 +75,7 @@ func Inspect(ctx context.Context) Facts {
 		KprobePMU:          learn(ctx, kprobePMUPath, explained("no kprobe PMU (CONFIG_KPROBE_EVENTS)", readInt, kprobePMUPath)),
 		KprobesEnabled:     learn(ctx, kprobesEnabledPath, explained("no kprobes, or debugfs not mounted", readSwitch, kprobesEnabledPath)),
 		KprobeOptimization: learn(ctx, kprobesOptimizationPath, explained("no optimised kprobes (CONFIG_OPTPROBES)", readSwitch, kprobesOptimizationPath)),
-		Tracefs:            learn(ctx, mountinfoPath, readTracefs),
+		Tracefs:            learn(ctx, mountinfoPath, FindTracefs),
 
 		Lockdown:          learn(ctx, lockdownPath, readLockdown),
 		Capabilities:      learn(ctx, statusPath, readCapabilities),

@@ -10,14 +10,18 @@ import (
 )
 
 const (
-	pidNamespacePath = "/proc/self/ns/pid"
-	netnsSelfPath    = "/proc/self/ns/net"
-	netnsInitPath    = "/proc/1/ns/net"
+	pidNamespacePath  = "/proc/self/ns/pid"
+	timeNamespacePath = "/proc/self/ns/time"
+	netnsSelfPath     = "/proc/self/ns/net"
+	netnsInitPath     = "/proc/1/ns/net"
 )
 
 // initPIDNamespace is PROC_PID_INIT_INO, the fixed inode of the first PID
 // namespace.
 const initPIDNamespace = 0xEFFFFFFC
+
+// initTimeNamespace is PROC_TIME_INIT_INO.
+const initTimeNamespace = 0xEFFFFFFA
 
 // readInitPIDNamespace reports whether this process is in the first PID
 // namespace: only there are the PIDs of /proc those that kernel events carry.

@@ -43,7 +43,9 @@ func (t Tracefs) String() string {
 
 var errNoTracefs = errors.New("tracefs is not mounted (mount -t tracefs tracefs /sys/kernel/tracing)")
 
-func readTracefs() (Tracefs, error) {
+// FindTracefs looks for the tracing file system among the mounts. Returns an error
+// when it is not mounted.
+func FindTracefs() (Tracefs, error) {
 	f, err := os.Open(mountinfoPath)
 	if err != nil {
 		return Tracefs{}, err

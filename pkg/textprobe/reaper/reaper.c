@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/*
+ * The reaper deletes the kprobe events of one group, once the process that defined
+ * them has closed them or has died. Deleting waits for RCU at each probe, seconds in
+ * all, so nobody shall have to wait for it; and who was killed cannot do it at all.
+ *
+ * It is a program of its own, of one page and without a library, so that what stays
+ * behind is not a copy of its parent's memory.
+ *
+ * argv[1] is what the lines of the group begin with in the list, p:GROUP/. It inherits
+ * these descriptors:
+ */
+#define PARENT 3 /* pidfd of the process that defines the events */
+#define CLOSED 4 /* eventfd, not zero once the parent has closed them */
+#define LIST 5   /* kprobe_events, for reading */
+#define EVENTS 6 /* kprobe_events, for writing */
+
+#include <linux/poll.h>
+#include <linux/prctl.h>
+#include <asm/unistd.h>
+#include <signal.h>
+#include <time.h>
+
+#define PAUSE_MS 50
+#define MAX_PAUSES (60 * 1000 / PAUSE_MS) /* in which nothing could be deleted */
+
+static long call(long nr, long a, long b, long c, long d)
+{
+	register long r10 __asm__("r10") = d;
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10)
+			 : "rcx", "r11", "memory");
+	return ret;
+}
+
+static int starts_with(const char *text, const char *end, const char *prefix)
+{
+	for (; *prefix; prefix++, text++)
+		if (text == end || *text != *prefix)
+			return 0;
+	return 1;
+}
+
+static const char *line_end(const char *at, const char *end)
+{
+	while (at < end && *at != '\n')
+		at++;
+	return at;
+}
+
+/*
+ * A line of the list is "p:GROUP/EVENT 0xADDR id=...". With a minus for the p it deletes
+ * that probe alone (since 5.5), which holds the kernel's event_mutex for one probe's
+ * time: other tracers get their turn in between. Returns how many were deleted, or
+ * the negative of how many could not be.
+ */
+static int delete_chunk(char *at, char *end, const char *prefix)
+{
+	int deleted = 0, refused = 0;
+
+	while (at < end) {
+		char *next = (char *)line_end(at, end);
+
+		if (next == end)
+			break; /* the list is read by whole lines */
+		if (starts_with(at, next, prefix)) {
+			*at = '-';
+			if (call(__NR_write, EVENTS, (long)at, next + 1 - at, 0) > 0)
+				deleted++;
+			else
+				refused++;
+		}
+		at = next + 1;
+	}
+	return deleted ? deleted : -refused;
+}
+
+/* One pass over the list, up to the first probes of the group. */
+static int delete_some(const char *prefix)
+{
+	static char text[8192];
+
+	call(__NR_lseek, LIST, 0, 0, 0);
+	for (;;) {
+		long n = call(__NR_read, LIST, (long)text, sizeof(text), 0);
+		int deleted;
+
+		if (n <= 0)
+			return 0;
+		deleted = delete_chunk(text, text + n, prefix);
+		if (deleted)
+			return deleted;
+	}
+}
+
+static void pause_ms(long ms)
+{
+	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+	call(__NR_nanosleep, (long)&t, 0, 0, 0);
+}
+
+/* Returns when the events are in nobody's use any more. */
+static void wait_for_parent(void)
+{
+	struct pollfd fds[] = {
+		{ .fd = PARENT, .events = POLLIN },
+		{ .fd = CLOSED, .events = POLLIN },
+	};
+
+	while (call(__NR_poll, (long)fds, 2, -1, 0) <= 0)
+		;
+}
+
+static void reap(const char *prefix)
+{
+	int pauses = 0;
+
+	for (;;) {
+		int deleted = delete_some(prefix);
+
+		if (deleted == 0)
+			return;
+		if (deleted > 0)
+			pauses = 0;
+		else if (pauses++ < MAX_PAUSES)
+			pause_ms(PAUSE_MS); /* still in use: a descriptor was inherited */
+		else
+			return;
+	}
+}
+
+__attribute__((used)) static void start(long *stack)
+{
+	const char *prefix = (const char *)stack[2];
+	long all = -1;
+
+	if (stack[0] < 2)
+		call(__NR_exit_group, 2, 0, 0, 0);
+	/* It is not the terminal's to end, nor that of whoever ends the parent's group. */
+	call(__NR_rt_sigprocmask, SIG_BLOCK, (long)&all, 0, sizeof(all));
+	call(__NR_setsid, 0, 0, 0, 0);
+	call(__NR_prctl, PR_SET_NAME, (long)"netns-trace-rm", 0, 0);
+	call(__NR_chdir, (long)"/", 0, 0, 0);
+	/* The first one ends, so that the parent has no child to wait for later. */
+	long child = call(__NR_fork, 0, 0, 0, 0);
+	if (child == 0) {
+		wait_for_parent();
+		reap(prefix);
+	}
+	call(__NR_exit_group, child < 0, 0, 0, 0);
+}
+
+__attribute__((naked, noreturn)) void _start(void)
+{
+	__asm__("mov %rsp, %rdi\n\tand $-16, %rsp\n\tcall start");
+}

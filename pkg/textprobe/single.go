@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package textprobe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+const kprobePMU = "/sys/bus/event_source/devices/kprobe/type"
+
+// closers is how many events are closed at once. More do not help: they wait for two
+// mutexes of the kernel's.
+const closers = 8
+
+// single is the way without tracefs: a perf event for each address.
+type single struct {
+	prog *ebpf.Program
+	pmu  uint32
+	open map[Target]*perfEvent
+}
+
+func openSingle(prog *ebpf.Program) (*single, error) {
+	text, err := os.ReadFile(kprobePMU)
+	if err != nil {
+		return nil, fmt.Errorf("finding the kernel's kprobe event source: %w", err)
+	}
+	pmu, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", kprobePMU, err)
+	}
+	return &single{prog: prog, pmu: uint32(pmu), open: make(map[Target]*perfEvent)}, nil
+}
+
+func (w *single) String() string { return "perf events" }
+
+func (w *single) events() int { return len(w.open) }
+
+func (w *single) attach(ctx context.Context, stage []Target) (done []Target, refused []Refusal, err error) {
+	for _, t := range stage {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, errors.Join(err, w.closeAll(done))
+		}
+		// config1 is no symbol, so that config2 is an address.
+		e, err := openEvent(&unix.PerfEventAttr{Type: w.pmu, Ext1: 0, Ext2: t.Addr}, w.prog)
+		if err != nil {
+			refused = append(refused, Refusal{Target: t, Reason: err})
+			continue
+		}
+		w.open[t] = e
+		done = append(done, t)
+	}
+	return done, refused, nil
+}
+
+func (w *single) forget(module string) {
+	var gone []Target
+	for t := range w.open {
+		if t.Module == module {
+			gone = append(gone, t)
+		}
+	}
+	_ = w.closeAll(gone) // the kernel has taken the probes off already
+}
+
+func (w *single) close() error {
+	var all []Target
+	for t := range w.open {
+		all = append(all, t)
+	}
+	return w.closeAll(all)
+}
+
+// closeAll closes these events, several at a time: each waits for RCU.
+func (w *single) closeAll(targets []Target) error {
+	queue := make(chan *perfEvent)
+	errs := make([]error, closers)
+	var workers sync.WaitGroup
+	for i := range closers {
+		workers.Go(func() {
+			for e := range queue {
+				errs[i] = errors.Join(errs[i], e.close())
+			}
+		})
+	}
+	for _, t := range targets {
+		if e := w.open[t]; e != nil {
+			queue <- e
+			delete(w.open, t)
+		}
+	}
+	close(queue)
+	workers.Wait()
+	return errors.Join(errs...)
+}
