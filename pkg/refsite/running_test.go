@@ -4,7 +4,7 @@ package refsite
 
 import (
 	"bytes"
-	"debug/elf"
+	"errors"
 	"strings"
 	"testing"
 
@@ -43,11 +43,7 @@ ffffffffc0c00000 t bpf_prog_1	[bpf]
 	code := []byte{0x48, 0x8b, 0x83, 0x70, 0x05, 0, 0, 0x65, 0xff, 0x08, 0xc3}
 	copy(memory[0x10:], code)
 	copy(memory[0x110:], code)
-	text, err := readCore(bytes.NewReader(core(elf.EM_X86_64, want[2].Start, memory)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sites, err := Scan(t.Context(), text, want[2:], loaded{symbols}, device)
+	sites, err := Scan(t.Context(), memoryAt{want[2].Start, memory}, want[2:], loaded{symbols}, device)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,4 +51,18 @@ ffffffffc0c00000 t bpf_prog_1	[bpf]
 		sites[0].Refused != "" || sites[1].Symbol != "last.cold" || sites[1].Refused != LastInModule {
 		t.Errorf("sites %+v", sites)
 	}
+}
+
+// memoryAt is a piece of memory as [Text].
+type memoryAt struct {
+	start  uint64
+	memory []byte
+}
+
+func (m memoryAt) ReadText(b []byte, addr uint64) error {
+	if addr < m.start || addr+uint64(len(b)) > m.start+uint64(len(m.memory)) {
+		return errors.New("no such address")
+	}
+	copy(b, m.memory[addr-m.start:])
+	return nil
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package refsite
+package kernel
 
 import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
-	"errors"
 	"testing"
 )
 
@@ -31,7 +30,7 @@ func core(machine elf.Machine, addr uint64, memory []byte) []byte {
 
 func TestKernelMemoryIsReadByAddress(t *testing.T) {
 	const base = 0xffffffff81000000
-	k, err := readCore(bytes.NewReader(core(elf.EM_X86_64, base, []byte("0123456789"))))
+	k, err := ReadCore(bytes.NewReader(core(elf.EM_X86_64, base, []byte("0123456789"))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,30 +47,30 @@ func TestKernelMemoryIsReadByAddress(t *testing.T) {
 		{"far away", 0, 4, ""},
 	} {
 		b := make([]byte, tc.size)
-		err := k.ReadText(b, tc.addr)
+		err := k.Read(b, tc.addr)
 		if (err == nil) != (tc.want != "") || err == nil && string(b) != tc.want {
 			t.Errorf("%s: read %q, %v, want %q", tc.what, b, err, tc.want)
 		}
 	}
 }
 
-func TestOtherArchitectureIsRefused(t *testing.T) {
-	_, err := readCore(bytes.NewReader(core(elf.EM_AARCH64, 0xffff800008000000, []byte("text"))))
-	if !errors.Is(err, ErrArchitecture) {
-		t.Errorf("core of arm64: %v, want ErrArchitecture", err)
+func TestMemoryOfAnotherProcessorSaysSo(t *testing.T) {
+	c, err := ReadCore(bytes.NewReader(core(elf.EM_AARCH64, 0xffff800008000000, []byte("text"))))
+	if err != nil || c.Machine() != elf.EM_AARCH64 {
+		t.Errorf("core of arm64: %v, %v", c, err)
 	}
 }
 
 func FuzzReadCore(f *testing.F) {
 	f.Add(core(elf.EM_X86_64, 0xffffffff81000000, []byte("text")))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		k, err := readCore(bytes.NewReader(file))
+		k, err := ReadCore(bytes.NewReader(file))
 		if err != nil {
 			return
 		}
 		b := make([]byte, 16)
-		for _, s := range k.segments {
-			if err := k.ReadText(b, s.addr); err == nil && s.offset > uint64(len(file)) {
+		for _, s := range k.Segments() {
+			if err := k.Read(b, s.Addr); err == nil && s.offset > uint64(len(file)) {
 				t.Errorf("read %q from offset %d of a file of %d bytes", b, s.offset, len(file))
 			}
 		}
