@@ -14,7 +14,6 @@
 
 DESCRIBE(csum_rewrite_record);
 DESCRIBE(csum_corrupt_record);
-DESCRIBE(module_load_record);
 
 /* One in so many rewritten packets is verified, and no more than so many a second. */
 const volatile __u32 verify_every = 1;
@@ -222,30 +221,6 @@ static __always_inline int marked(void)
 	if (c->ip_summed != ip_summed)
 		changed(skb, BPF_CORE_READ(skb, dev), NULL, CSUM_TRANSITION(c->ip_summed & 3, ip_summed & 3), CSUM_BY_TC);
 	return 0;
-}
-
-/* Runs before the module's init; a function of it can be attached to from now on. */
-static __always_inline int module_loading(struct module *mod)
-{
-	struct module_load_record *r = record_begin(module_load_record, RECORD_MODULE_LOAD);
-
-	if (!r)
-		return 0;
-	BPF_CORE_READ_INTO(&r->name, mod, name);
-	record_end(r);
-	return 0;
-}
-
-SEC("tp_btf/module_load")
-int BPF_PROG(module_tp_btf, struct module *mod)
-{
-	return module_loading(mod);
-}
-
-SEC("raw_tp/module_load")
-int BPF_PROG(module_raw_tp, struct module *mod)
-{
-	return module_loading(mod);
 }
 
 /* Runs for every packet on a veth: nothing is read that is not needed. */

@@ -9,13 +9,8 @@
 #ifndef NETNS_TRACE_DST_COUNTER_H
 #define NETNS_TRACE_DST_COUNTER_H
 
-#include "emit.h"
+#include "percpu.h"
 
-#define MAX_CPUS 1024
-
-/* Address of __per_cpu_offset[], from kallsyms; 0: no counter can be read. */
-const volatile __u64 per_cpu_offset;
-const volatile __u32 cpus; /* possible CPUs */
 const volatile __u64 ipv4_dst_ops; /* its address; 0: not known */
 
 struct owner {
@@ -71,31 +66,12 @@ static __always_inline void find_owner(struct owner *o, __u64 ops)
 
 /*
  * The exact sum of the counter, not the kernel's fast one, which is off by up to 32
- * for each CPU. CPUs are read one after another: on a busy dst_ops it is exact for
- * no one moment.
+ * for each CPU.
  */
 static __always_inline bool read_entries(struct dst_ops *ops, __s64 *sum)
 {
-	__u64 counters = (__u64)BPF_CORE_READ(ops, pcpuc_entries.counters);
-
 	*sum = BPF_CORE_READ(ops, pcpuc_entries.count);
-	if (!counters || !per_cpu_offset || cpus > MAX_CPUS)
-		return false;
-	for (int cpu = 0; cpu < MAX_CPUS; cpu++) {
-		__u64 offset;
-		__s32 n;
-
-		if (cpu >= cpus)
-			break;
-		if (bpf_probe_read_kernel(&offset, sizeof(offset),
-					  (void *)(per_cpu_offset + cpu * sizeof(offset))) ||
-		    bpf_probe_read_kernel(&n, sizeof(n), (void *)(counters + offset))) {
-			count_loss(LOSS_READ);
-			return false;
-		}
-		*sum += n;
-	}
-	return true;
+	return add_per_cpu((__u64)BPF_CORE_READ(ops, pcpuc_entries.counters), sum);
 }
 
 #endif

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * names: network namespaces as they are made. The number of one that is gone is
- * given to the next at once, so a name that was learnt for the number has to be
- * forgotten by then; and one that lives for a moment only has to be looked up
- * while it does.
+ * names: what comes with a name, for all classes.
+ *
+ * Network namespaces as they are made: the number of one that is gone is given to
+ * the next at once, so a name that was learnt for the number has to be forgotten by
+ * then; and one that lives for a moment only has to be looked up while it does.
+ *
+ * Kernel modules as they are loaded, with functions to attach to.
  */
 #include "emit.h"
 
 DESCRIBE(netns_birth_record);
+DESCRIBE(module_load_record);
 
 static __always_inline int copied(struct net *net)
 {
@@ -38,4 +42,28 @@ int BPF_KRETPROBE(birth_kretprobe, struct net *net)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
 	return net == BPF_CORE_READ(task, nsproxy, net_ns) ? 0 : copied(net);
+}
+
+/* Runs before the module's init; a function of it can be attached to from now on. */
+static __always_inline int module_loading(struct module *mod)
+{
+	struct module_load_record *r = record_begin(module_load_record, RECORD_MODULE_LOAD);
+
+	if (!r)
+		return 0;
+	BPF_CORE_READ_INTO(&r->name, mod, name);
+	record_end(r);
+	return 0;
+}
+
+SEC("tp_btf/module_load")
+int BPF_PROG(module_tp_btf, struct module *mod)
+{
+	return module_loading(mod);
+}
+
+SEC("raw_tp/module_load")
+int BPF_PROG(module_raw_tp, struct module *mod)
+{
+	return module_loading(mod);
 }

@@ -8,6 +8,7 @@
  * when the wait began and that it goes on, on every kernel, although the waiting
  * function itself is inlined nearly everywhere.
  */
+#include "net_device.h"
 #include "refs_holders.h"
 #include "refs_hooks.h"
 
@@ -15,11 +16,6 @@ DESCRIBE(dev_wait_record);
 DESCRIBE(console_wait_record);
 
 #define MAX_WAITING 16384
-#define MAX_CPUS 1024
-
-/* Address of __per_cpu_offset[], from kallsyms; 0: the count cannot be read. */
-const volatile __u64 per_cpu_offset;
-const volatile __u32 cpus; /* possible CPUs */
 
 struct waiting {
 	__u64 since;
@@ -35,49 +31,6 @@ struct {
 } waiting SEC(".maps");
 
 __s64 waiting_count;
-
-static __always_inline __u32 reg_state(bool in_place, struct net_device *dev)
-{
-	struct net_device___enum_state *old = (void *)dev;
-
-	if (bpf_core_field_exists(old->reg_state))
-		return BPF_CORE_READ_BITFIELD_PROBED(old, reg_state);
-	return READ(in_place, dev, reg_state);
-}
-
-/*
- * The sum the kernel prints as "Usage count". CPUs are read one after another, so
- * a busy device's sum may be off; one in unregistration is quiet.
- */
-static __always_inline bool read_refcount(struct net_device *dev, __s32 *sum)
-{
-	struct net_device___one_counter *one = (void *)dev;
-	__u64 counter;
-
-	*sum = 0;
-	if (bpf_core_field_exists(one->dev_refcnt)) {
-		*sum = BPF_CORE_READ(one, dev_refcnt.refs.counter);
-		return true;
-	}
-	if (!bpf_core_field_exists(dev->pcpu_refcnt) || !per_cpu_offset || cpus > MAX_CPUS)
-		return false;
-	counter = (__u64)BPF_CORE_READ(dev, pcpu_refcnt);
-	for (int cpu = 0; cpu < MAX_CPUS; cpu++) {
-		__u64 offset;
-		__s32 n;
-
-		if (cpu >= cpus)
-			break;
-		if (bpf_probe_read_kernel(&offset, sizeof(offset),
-					  (void *)(per_cpu_offset + cpu * sizeof(offset))) ||
-		    bpf_probe_read_kernel(&n, sizeof(n), (void *)(counter + offset))) {
-			count_loss(LOSS_READ);
-			return false;
-		}
-		*sum += n;
-	}
-	return true;
-}
 
 static __always_inline void record_device(struct net_device *dev, __u32 type, __u64 since)
 {
@@ -148,8 +101,7 @@ static __always_inline int freed(bool in_place, struct net_device *dev)
 	if (!waiting_count)
 		return 0;
 	w = bpf_map_lookup_elem(&waiting, &key);
-	/* free_netdev() of a device that is still UNREGISTERING only asks for it to be freed */
-	if (!w || reg_state(in_place, dev) == NETREG_UNREGISTERING)
+	if (!w || !will_be_freed(in_place, dev))
 		return 0;
 	if (w->reported)
 		record_device(dev, RECORD_DEV_FREE, w->since);

@@ -11,21 +11,11 @@
 #ifndef NETNS_TRACE_REFS_HOLDERS_H
 #define NETNS_TRACE_REFS_HOLDERS_H
 
-#include "emit.h"
+#include "stack_budget.h"
 
 DESCRIBE(holder_record);
 
 #define MAX_HOLDERS 65536 /* user space sets what the user asked for */
-#define MAX_STACKS 8192
-
-/*
- * A stack costs ten to twenty times an entry in the table: 12,000 instructions where
- * a device is made over netlink. On a quiet host every object gets one. A busy one
- * pays for one in STACK_NS on each CPU, which is what it costs in the long run, and
- * for STACKS_AT_ONCE after a rest: that is about nine containers.
- */
-#define STACK_NS 250000000ULL
-#define STACKS_AT_ONCE 256
 
 struct holder_key {
 	__u64 object;
@@ -35,14 +25,11 @@ struct holder_key {
 struct holder {
 	__u64 since; /* with the object's address it names one generation of it */
 	__u64 owner; /* adjacency: the device on whose list it is */
-	__u64 start;
-	__u32 tgid;
-	__u32 tid;
+	struct thread_id maker;
 	__u32 family;
 	__s32 stack;
 	__u32 count; /* adjacency: how often it was inserted */
 	__u32 pad;
-	char comm[TASK_COMM_LEN];
 };
 
 struct {
@@ -52,75 +39,10 @@ struct {
 	__type(value, struct holder);
 } holders SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
-	__uint(max_entries, MAX_STACKS);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, STACK_DEPTH * sizeof(__u64));
-} stacks SEC(".maps");
-
-/* The time up to which stacks are paid for. */
-struct budget {
-	__u64 until;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct budget);
-} budgets SEC(".maps");
-
-static __always_inline __s32 stack_within_budget(void *ctx, __u64 now)
-{
-	__u32 zero = 0;
-	struct budget *b = bpf_map_lookup_elem(&budgets, &zero);
-	__s32 id;
-
-	if (!b)
-		return -1;
-	if (b->until < now)
-		b->until = now;
-	if (b->until >= now + STACKS_AT_ONCE * STACK_NS) {
-		count_loss(LOSS_STACK_SKIPPED);
-		return -1;
-	}
-	b->until += STACK_NS;
-	id = bpf_get_stackid(ctx, &stacks, 0);
-	if (id < 0) {
-		count_loss(LOSS_KERNEL_STACK);
-		return -1;
-	}
-	return id;
-}
-
-/* By one helper where the kernel tells its type, else by four. */
-static __always_inline void read_maker(struct holder *h)
-{
-	if (HAS_TYPED_CURRENT) {
-		struct task_struct *task = bpf_get_current_task_btf();
-		__u64 *from = (__u64 *)&task->comm, *to = (__u64 *)h->comm;
-
-		h->tgid = task->tgid;
-		h->tid = task->pid;
-		h->start = task->start_boottime;
-		to[0] = from[0];
-		to[1] = from[1];
-	} else {
-		struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-		__u64 id = bpf_get_current_pid_tgid();
-
-		h->tgid = id >> 32;
-		h->tid = (__u32)id;
-		h->start = BPF_CORE_READ(task, start_boottime);
-		bpf_get_current_comm(h->comm, sizeof(h->comm));
-	}
-}
-
 static __always_inline int keep(__u32 family, __u64 object, __u64 of, __u64 owner, __u64 now, __s32 stack)
 {
 	struct holder_key key = { .object = object, .of = of };
-	struct holder h; /* all of it is set below: zeroing comm first is not free */
+	struct holder h; /* all of it is set below: zeroing it first is not free */
 
 	h.since = now;
 	h.owner = owner;
@@ -128,7 +50,7 @@ static __always_inline int keep(__u32 family, __u64 object, __u64 of, __u64 owne
 	h.stack = stack;
 	h.count = 1;
 	h.pad = 0;
-	read_maker(&h);
+	read_current(&h.maker);
 	if (bpf_map_update_elem(&holders, &key, &h, BPF_ANY))
 		count_loss(LOSS_HOLDERS_FULL);
 	return 0;
@@ -361,12 +283,11 @@ static __always_inline void write_holder(struct seq_file *seq, struct holder_key
 		.dev = (__u64)dev,
 		.object = key->object,
 		.since = h->since,
-		.thread = { .tgid = h->tgid, .tid = h->tid, .start = h->start },
+		.thread = h->maker,
 		.family = h->family,
 		.stack = h->stack,
 	};
 
-	__builtin_memcpy(r.thread.comm, h->comm, sizeof(h->comm));
 	describe_holder(&r, h);
 	bpf_seq_write(seq, &r, sizeof(r));
 }

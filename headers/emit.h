@@ -97,11 +97,35 @@ static __always_inline void read_thread(struct thread_id *id, struct task_struct
 	BPF_CORE_READ_INTO(&id->comm, task, comm);
 }
 
+/* The thread that runs: by one helper where the kernel tells its type, else by four. */
+static __always_inline void read_current(struct thread_id *id)
+{
+	if (HAS_TYPED_CURRENT) {
+		struct task_struct *task = bpf_get_current_task_btf();
+		__u64 *from = (__u64 *)&task->comm, *to = (__u64 *)id->comm;
+
+		id->tgid = task->tgid;
+		id->tid = task->pid;
+		id->start = task->start_boottime;
+		to[0] = from[0];
+		to[1] = from[1];
+	} else {
+		struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+		__u64 both = bpf_get_current_pid_tgid();
+
+		id->tgid = both >> 32;
+		id->tid = (__u32)both;
+		id->start = BPF_CORE_READ(task, start_boottime);
+		bpf_get_current_comm(id->comm, sizeof(id->comm));
+	}
+}
+
 /*
  * The stack policy: a stack costs ten times a map update, so nothing that runs per
- * packet or per reference takes one. Both stacks are taken, by this function, where
+ * packet takes one. Both stacks are taken, by this function, where
  * a thread leaves its network namespace and where an allocation has failed. Where
- * objects are made, refs_holders.h takes a kernel stack, within a budget.
+ * objects are made and references taken, stack_budget.h takes a kernel stack, within
+ * a budget.
  */
 static __always_inline void take_stacks(void *ctx, struct stacks *s)
 {

@@ -88,7 +88,7 @@ enum bpf_func_id {
 /* Registers at a kprobe, as include/asm names them. */
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, cx, r8, r9, ax, sp, bp, ip;
+	unsigned long di, si, dx, cx, bx, r8, r9, r10, r11, r12, r13, r14, r15, ax, sp, bp, ip;
 } __attribute__((preserve_access_index));
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {

@@ -349,6 +349,9 @@ enum loss {
 	LOSS_LEDGERS_FULL, /* more dst_ops than the map holds */
 	LOSS_CROSSINGS_FULL, /* more pairs of dst_ops with crossings than the map holds */
 	LOSS_FAILURES_FULL,  /* more dst_ops with failures, or calls in flight, than the map holds */
+	LOSS_DEVICES_FULL,   /* more devices than the ledger of references has room for */
+	LOSS_TRACES_FULL,    /* more call traces of references than the map holds; they are still counted */
+	LOSS_SITE_UNKNOWN,   /* a hit at an address that is no site, or no longer */
 	LOSS_CAUSES,
 };
 

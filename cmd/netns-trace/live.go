@@ -65,7 +65,7 @@ func live(ctx context.Context, o *liveOptions) error {
 			PIDs: targets.pids(), Comms: o.comms, Follow: o.follow,
 			HomeInode: home, Away: o.away,
 		},
-		Refs: probe.RefsOptions{Objects: uint32(o.objects)},
+		Refs: o.refsOptions(say.progress("attaching to reference sites")),
 		Csum: probe.CsumOptions{Every: o.csumEvery, PerSecond: o.csumRate},
 	})
 	if err != nil {
@@ -119,7 +119,8 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 	namer := trace.NewNamer(names, sys.kernel.Symbols, userstack.New(userstack.Options{}), t.options.rawAddrs)
 	plan := t.session.Plan()
 	setup := &record.Setup{
-		Time: record.Time(probe.Now()), SeesFree: plan.SeesFree(), ScansHolders: plan.ScansHolders(),
+		Time: record.Time(probe.Now()), SeesFree: plan.SeesFree(),
+		ScansHolders:    plan.ScansHolders() || t.session.KeepsLedger(),
 		HoldersByKprobe: plan.HoldersByKprobe(),
 		DstExact:        t.session.DstExact(),
 	}
@@ -273,6 +274,21 @@ type speaker struct{ w io.Writer }
 func (s speaker) printf(format string, args ...any) {
 	// There is nowhere to report that standard error cannot be written to.
 	_, _ = fmt.Fprintf(s.w, format, args...)
+}
+
+// progress shows how far a long step is, on a terminal only.
+func (s speaker) progress(what string) func(done, all int) {
+	f, ok := s.w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	return func(done, all int) {
+		const clear = "\r\x1b[K"
+		s.printf("%s%s: %d of %d", clear, what, done, all)
+		if done == all {
+			s.printf(clear)
+		}
+	}
 }
 
 func (o *liveOptions) speaker() speaker {

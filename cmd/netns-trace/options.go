@@ -28,6 +28,11 @@ type liveOptions struct {
 	away     time.Duration
 	duration time.Duration
 
+	refs     string
+	device   string
+	devices  uint32
+	hotSites bool
+
 	csumEvery uint32
 	csumRate  uint32
 
@@ -53,6 +58,10 @@ func (o *liveOptions) addFlags(f *pflag.FlagSet) {
 		"for daemons whose threads live in several on purpose (default: that of the process's first thread)")
 	f.DurationVar(&o.away, "away", 5*time.Second, "how long a thread may be away from home before it is reported")
 	f.DurationVarP(&o.duration, "duration", "d", 0, "stop after this time (default: Ctrl-C)")
+	f.StringVar(&o.refs, "refs", refsAuto, "how references of devices are followed: sites (each dev_hold and dev_put is counted, where the "+
+		"kernel's code does it), functions (by the objects that hold them), or auto (both, as far as this kernel allows)")
+	f.StringVar(&o.device, "device", "", "count the references of devices of this `NAME` only")
+	f.BoolVar(&o.hotSites, "hot-sites", false, "count also the references that are taken and dropped for every packet (tun, IPsec, nlmon)")
 	f.Uint32Var(&o.csumEvery, "csum-every", 1, "verify the checksum of one in `N` packets that a device has marked as verified; all are counted")
 	f.Uint32Var(&o.csumRate, "csum-rate", 10000, "verify at most `N` of those a second; the others are counted as unchecked (0: verify none)")
 	f.BoolVar(&o.json, "json", false, "print findings as JSON, one a line")
@@ -64,6 +73,7 @@ func (o *liveOptions) addFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.avoid, "avoid", nil, "ways of attaching not to use, such as fentry: "+kindNames())
 	f.IntVar(&o.ringBytes, "buffer", 1<<20, "`BYTES` of the buffer between kernel and user space, a power of two")
 	f.IntVar(&o.objects, "objects", 1<<16, "keep track of up to `N` objects that hold devices; each takes about 150 bytes of kernel memory")
+	f.Uint32Var(&o.devices, "devices", 4096, "count the references of up to `N` devices; each takes about 3 KB of kernel memory")
 }
 
 func kindNames() string {
@@ -118,6 +128,14 @@ func (o *liveOptions) check() error {
 		return usagef("--buffer must be a power of two from %d to %d, got %d", os.Getpagesize(), 1<<30, o.ringBytes)
 	case o.objects < 1 || o.objects > 1<<24:
 		return usagef("--objects must be from 1 to %d, got %d", 1<<24, o.objects)
+	case !slices.Contains([]string{refsAuto, refsSites, refsFunctions}, o.refs):
+		return usagef("--refs is %s, %s or %s, not %q", refsAuto, refsSites, refsFunctions, o.refs)
+	case o.refs == refsFunctions && (o.device != "" || o.hotSites):
+		return usagef("--device and --hot-sites are about counting each reference, which --refs %s does not", refsFunctions)
+	case len(o.device) > 15: // IFNAMSIZ less its end
+		return usagef("--device: a device's name has at most 15 characters, %q has %d", o.device, len(o.device))
+	case o.devices < 1 || o.devices > 1<<20:
+		return usagef("--devices must be from 1 to %d, got %d", 1<<20, o.devices)
 	case !slices.Contains([]string{"auto", "always", "never"}, o.color):
 		return usagef("--color is auto, always or never, not %q", o.color)
 	}
@@ -156,6 +174,24 @@ func (o *liveOptions) checkOnly() error {
 }
 
 const homeAny = "any"
+
+// The ways to follow references, of --refs.
+const (
+	refsAuto      = "auto"
+	refsSites     = "sites"
+	refsFunctions = "functions"
+)
+
+// refsOptions is how references are to be followed.
+func (o *liveOptions) refsOptions(progress func(done, all int)) probe.RefsOptions {
+	return probe.RefsOptions{
+		Objects: uint32(o.objects), NoObjects: o.refs == refsSites,
+		Ledger: probe.LedgerOptions{
+			Off: o.refs == refsFunctions, Required: o.refs == refsSites,
+			Devices: o.devices, Device: o.device, Hot: o.hotSites, Progress: progress,
+		},
+	}
+}
 
 // nsfsMagic is the file system that namespaces' inodes are of (linux/magic.h).
 const nsfsMagic = 0x6e736673

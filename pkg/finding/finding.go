@@ -45,6 +45,7 @@ type Finding struct {
 	Process  *Process       `json:"process,omitempty"`
 	Count    int64          `json:"count"`
 	Stack    []string       `json:"stack,omitempty"` // sym+0xoff/0xsize [module], innermost first
+	Traces   []Trace        `json:"traces,omitempty"`
 	Evidence Evidence       `json:"evidence"`
 	Details  map[string]any `json:"details,omitempty"`
 
@@ -78,6 +79,18 @@ type Process struct {
 	Container     string    `json:"container,omitempty"`
 	ContainerName string    `json:"container_name,omitempty"`
 	Start         time.Time `json:"start,omitzero"`
+}
+
+// Trace is one call trace by which references were taken or dropped.
+type Trace struct {
+	Count int64     `json:"count"` // references taken; negative: dropped
+	Place string    `json:"place"` // the instruction: symbol+0xoff [module]
+	First time.Time `json:"first,omitzero"`
+	Last  time.Time `json:"last,omitzero"`
+	PID   uint32    `json:"pid,omitempty"` // of the first time
+	TID   uint32    `json:"tid,omitempty"`
+	Comm  string    `json:"comm,omitempty"`
+	Stack []string  `json:"stack,omitempty"` // innermost first; empty when none was taken
 }
 
 // Evidence is how far a verdict can be relied on.

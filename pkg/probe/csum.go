@@ -13,15 +13,6 @@ import (
 
 var csumPoints = []point{
 	{
-		// First, so that no module can load unseen before its functions are looked for.
-		thing: "kernel modules being loaded",
-		lost:  "veth devices are not watched if the module veth is loaded later",
-		ways: []Way{
-			{TPBTF, "module_load", []string{csumProgModuleTpBtf}},
-			{RawTP, "module_load", []string{csumProgModuleRawTp}},
-		},
-	},
-	{
 		thing: "packets being sent on veth devices", required: true, module: "veth",
 		ways: []Way{
 			{Fentry, "veth_xmit", []string{csumProgXmitFentry}},

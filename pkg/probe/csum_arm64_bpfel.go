@@ -29,13 +29,10 @@ const (
 	csumProgLevelFexit             = "level_fexit"
 	csumProgLevelKprobe            = "level_kprobe"
 	csumProgLevelKretprobe         = "level_kretprobe"
-	csumProgModuleRawTp            = "module_raw_tp"
-	csumProgModuleTpBtf            = "module_tp_btf"
 	csumProgXmitFentry             = "xmit_fentry"
 	csumProgXmitKprobe             = "xmit_kprobe"
 	csumVarCsumCorruptRecordLayout = "csum_corrupt_record_layout"
 	csumVarCsumRewriteRecordLayout = "csum_rewrite_record_layout"
-	csumVarModuleLoadRecordLayout  = "module_load_record_layout"
 	csumVarPageOffsetBaseAt        = "page_offset_base_at"
 	csumVarSelfTgid                = "self_tgid"
 	csumVarVerified                = "verified"
@@ -93,8 +90,6 @@ type csumProgramSpecs struct {
 	LevelFexit     *ebpf.ProgramSpec `ebpf:"level_fexit"`
 	LevelKprobe    *ebpf.ProgramSpec `ebpf:"level_kprobe"`
 	LevelKretprobe *ebpf.ProgramSpec `ebpf:"level_kretprobe"`
-	ModuleRawTp    *ebpf.ProgramSpec `ebpf:"module_raw_tp"`
-	ModuleTpBtf    *ebpf.ProgramSpec `ebpf:"module_tp_btf"`
 	XmitFentry     *ebpf.ProgramSpec `ebpf:"xmit_fentry"`
 	XmitKprobe     *ebpf.ProgramSpec `ebpf:"xmit_kprobe"`
 }
@@ -118,7 +113,6 @@ type csumMapSpecs struct {
 type csumVariableSpecs struct {
 	CsumCorruptRecordLayout *ebpf.VariableSpec `ebpf:"csum_corrupt_record_layout"`
 	CsumRewriteRecordLayout *ebpf.VariableSpec `ebpf:"csum_rewrite_record_layout"`
-	ModuleLoadRecordLayout  *ebpf.VariableSpec `ebpf:"module_load_record_layout"`
 	PageOffsetBaseAt        *ebpf.VariableSpec `ebpf:"page_offset_base_at"`
 	SelfTgid                *ebpf.VariableSpec `ebpf:"self_tgid"`
 	Verified                *ebpf.VariableSpec `ebpf:"verified"`
@@ -175,7 +169,6 @@ func (m *csumMaps) Close() error {
 type csumVariables struct {
 	CsumCorruptRecordLayout *ebpf.Variable `ebpf:"csum_corrupt_record_layout"`
 	CsumRewriteRecordLayout *ebpf.Variable `ebpf:"csum_rewrite_record_layout"`
-	ModuleLoadRecordLayout  *ebpf.Variable `ebpf:"module_load_record_layout"`
 	PageOffsetBaseAt        *ebpf.Variable `ebpf:"page_offset_base_at"`
 	SelfTgid                *ebpf.Variable `ebpf:"self_tgid"`
 	Verified                *ebpf.Variable `ebpf:"verified"`
@@ -195,8 +188,6 @@ type csumPrograms struct {
 	LevelFexit     *ebpf.Program `ebpf:"level_fexit"`
 	LevelKprobe    *ebpf.Program `ebpf:"level_kprobe"`
 	LevelKretprobe *ebpf.Program `ebpf:"level_kretprobe"`
-	ModuleRawTp    *ebpf.Program `ebpf:"module_raw_tp"`
-	ModuleTpBtf    *ebpf.Program `ebpf:"module_tp_btf"`
 	XmitFentry     *ebpf.Program `ebpf:"xmit_fentry"`
 	XmitKprobe     *ebpf.Program `ebpf:"xmit_kprobe"`
 }
@@ -209,8 +200,6 @@ func (p *csumPrograms) Close() error {
 		p.LevelFexit,
 		p.LevelKprobe,
 		p.LevelKretprobe,
-		p.ModuleRawTp,
-		p.ModuleTpBtf,
 		p.XmitFentry,
 		p.XmitKprobe,
 	)

@@ -150,7 +150,7 @@ func (s *Session) ScanHolders() ([]record.Holder, *record.HolderScan, error) {
 	holders := scan.oldest()
 	for i := range holders {
 		h := &holders[i]
-		if h.Stacks.Kernel, err = o.holderStack(h.StackID); err != nil {
+		if h.Stacks.Kernel, err = o.stackOf(refsMapStacks, h.StackID); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -224,25 +224,25 @@ func (s *holderScan) result() *record.HolderScan {
 	return scan
 }
 
-// holderStack reads a stack that was taken when an object was made, innermost address
-// first; nil when none was.
-func (o *object) holderStack(id int32) ([]uint64, error) {
+// stackOf reads a kernel stack by its id, innermost address first; nil when none was
+// taken.
+func (o *object) stackOf(stacks string, id int32) ([]uint64, error) {
 	if id < 0 {
 		return nil, nil
 	}
-	var pcs [stackDepth]uint64
-	if err := o.maps[refsMapStacks].Lookup(uint32(id), &pcs); errors.Is(err, ebpf.ErrKeyNotExist) {
+	m := o.maps[stacks]
+	pcs := make([]uint64, m.ValueSize()/8)
+	if err := m.Lookup(uint32(id), pcs); errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("reading a holder's stack: %w", err)
+		return nil, fmt.Errorf("reading a call trace: %w", err)
 	}
-	if end := slices.Index(pcs[:], 0); end >= 0 {
+	if end := slices.Index(pcs, 0); end >= 0 {
 		return pcs[:end], nil
 	}
-	return pcs[:], nil
+	return pcs, nil
 }
 
 const (
-	stackDepth  = 32  // STACK_DEPTH of headers/record.h
 	holderBytes = 128 // sizeof(struct holder_record)
 )

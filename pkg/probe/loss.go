@@ -4,6 +4,7 @@ package probe
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -35,6 +36,9 @@ var lossCauses = []lossCause{
 	{"ledgers_full", false},
 	{"crossings_full", false},
 	{"failures_full", false},
+	{"devices_full", false},
+	{"traces_full", true},
+	{"site_unknown", false},
 }
 
 // Missed is the cause of hits at which the kernel did not run the program, because one
@@ -49,22 +53,26 @@ const RingFull = "ring_full"
 func (s *Session) Losses() ([]record.Loss, error) {
 	var out []record.Loss
 	at := now()
-	for _, detector := range s.parts() {
-		l := s.objects[detector]
+	add := func(l record.Loss) {
+		i := slices.IndexFunc(out, func(o record.Loss) bool { return o.Detector == l.Detector && o.Cause == l.Cause })
+		switch {
+		case l.Count == 0:
+		case i < 0:
+			out = append(out, l)
+		default:
+			out[i].Count += l.Count
+		}
+	}
+	for _, part := range s.parts() {
+		o := s.objects[part]
 		for i, cause := range lossCauses {
-			n, err := perCPUSum(l.maps["losses"], uint32(i))
+			n, err := perCPUSum(o.maps["losses"], uint32(i))
 			if err != nil {
-				return nil, fmt.Errorf("reading the losses of %s: %w", detector, err)
+				return nil, fmt.Errorf("reading the losses of %s: %w", part, err)
 			}
-			if n > 0 {
-				out = append(out, record.Loss{
-					Time: at, Detector: detector, Cause: cause.name, Count: n, DetailOnly: cause.detailOnly,
-				})
-			}
+			add(record.Loss{Time: at, Detector: o.detector, Cause: cause.name, Count: n, DetailOnly: cause.detailOnly})
 		}
-		if n := l.missed(); n > 0 {
-			out = append(out, record.Loss{Time: at, Detector: detector, Cause: Missed, Count: n})
-		}
+		add(record.Loss{Time: at, Detector: o.detector, Cause: Missed, Count: o.missed()})
 	}
 	return out, nil
 }

@@ -4,8 +4,9 @@ package probe
 
 import "github.com/cilium/ebpf"
 
-// Names is the part that sees namespaces being made, so that every class can name
-// them. It looks for no bugs, and is never required.
+// Names is the part that sees namespaces being made and modules being loaded, so that
+// every class can name them and attach to them. It looks for no bugs, and is never
+// required.
 const Names = "names"
 
 var namesPoints = []point{
@@ -15,6 +16,14 @@ var namesPoints = []point{
 		ways: []Way{
 			{Fexit, "copy_net_ns", []string{namesProgBirthFexit}},
 			{Kretprobe, "copy_net_ns", []string{namesProgBirthKretprobe}},
+		},
+	},
+	{
+		thing: "kernel modules being loaded",
+		lost:  "what is in modules that are loaded later is not watched",
+		ways: []Way{
+			{TPBTF, "module_load", []string{namesProgModuleTpBtf}},
+			{RawTP, "module_load", []string{namesProgModuleRawTp}},
 		},
 	},
 }

@@ -20,6 +20,9 @@ const (
 	namesMapRing                   = "ring"
 	namesProgBirthFexit            = "birth_fexit"
 	namesProgBirthKretprobe        = "birth_kretprobe"
+	namesProgModuleRawTp           = "module_raw_tp"
+	namesProgModuleTpBtf           = "module_tp_btf"
+	namesVarModuleLoadRecordLayout = "module_load_record_layout"
 	namesVarNetnsBirthRecordLayout = "netns_birth_record_layout"
 	namesVarSelfTgid               = "self_tgid"
 )
@@ -68,6 +71,8 @@ type namesSpecs struct {
 type namesProgramSpecs struct {
 	BirthFexit     *ebpf.ProgramSpec `ebpf:"birth_fexit"`
 	BirthKretprobe *ebpf.ProgramSpec `ebpf:"birth_kretprobe"`
+	ModuleRawTp    *ebpf.ProgramSpec `ebpf:"module_raw_tp"`
+	ModuleTpBtf    *ebpf.ProgramSpec `ebpf:"module_tp_btf"`
 }
 
 // namesMapSpecs contains maps before they are loaded into the kernel.
@@ -82,6 +87,7 @@ type namesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type namesVariableSpecs struct {
+	ModuleLoadRecordLayout *ebpf.VariableSpec `ebpf:"module_load_record_layout"`
 	NetnsBirthRecordLayout *ebpf.VariableSpec `ebpf:"netns_birth_record_layout"`
 	SelfTgid               *ebpf.VariableSpec `ebpf:"self_tgid"`
 }
@@ -121,6 +127,7 @@ func (m *namesMaps) Close() error {
 //
 // It can be passed to loadNamesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type namesVariables struct {
+	ModuleLoadRecordLayout *ebpf.Variable `ebpf:"module_load_record_layout"`
 	NetnsBirthRecordLayout *ebpf.Variable `ebpf:"netns_birth_record_layout"`
 	SelfTgid               *ebpf.Variable `ebpf:"self_tgid"`
 }
@@ -131,12 +138,16 @@ type namesVariables struct {
 type namesPrograms struct {
 	BirthFexit     *ebpf.Program `ebpf:"birth_fexit"`
 	BirthKretprobe *ebpf.Program `ebpf:"birth_kretprobe"`
+	ModuleRawTp    *ebpf.Program `ebpf:"module_raw_tp"`
+	ModuleTpBtf    *ebpf.Program `ebpf:"module_tp_btf"`
 }
 
 func (p *namesPrograms) Close() error {
 	return _NamesClose(
 		p.BirthFexit,
 		p.BirthKretprobe,
+		p.ModuleRawTp,
+		p.ModuleTpBtf,
 	)
 }
 

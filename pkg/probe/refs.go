@@ -13,9 +13,22 @@ type RefsOptions struct {
 	// Objects is how many objects that hold devices are kept track of; 0 is the
 	// default of bpf/refs_holders.h.
 	Objects uint32
+	// NoObjects leaves out the programs that follow objects that hold devices.
+	NoObjects bool
+	Ledger    LedgerOptions
 }
 
-var refsPoints = slices.Concat([]point{
+// points are the things to see: those that are always, and the families of objects.
+func (o *RefsOptions) points() []point {
+	if o.NoObjects {
+		return refsWaits
+	}
+	return refsPoints
+}
+
+var refsPoints = slices.Concat(refsWaits, holderPoints)
+
+var refsWaits = []point{
 	{
 		thing: "devices waiting in unregistration", required: true,
 		ways: []Way{
@@ -33,7 +46,7 @@ var refsPoints = slices.Concat([]point{
 			{Kprobe, "free_netdev", []string{refsProgFreeKprobe}},
 		},
 	},
-}, holderPoints)
+}
 
 const thingFreed = "devices being freed"
 

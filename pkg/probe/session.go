@@ -62,6 +62,7 @@ type Session struct {
 	detectors []string // that have objects
 	leftOut   Plan     // why the others have none
 	objects   map[string]*object
+	ledger    *ledger // nil: none is kept
 	ring      *ebpf.Map
 	reader    *ringbuf.Reader
 	rec       ringbuf.Record
@@ -89,6 +90,10 @@ func (s *Session) open(ctx context.Context, k Kernel, o Options) error {
 	if s.reader, err = ringbuf.NewReader(ring); err != nil {
 		return fmt.Errorf("reading the ring buffer: %w", err)
 	}
+	if o.Names {
+		// First, so that no module is loaded unseen before its functions are looked for.
+		s.addNames(ctx, k, o)
+	}
 	var without []error
 	for _, detector := range o.Detectors {
 		err := s.add(ctx, detector, k, o)
@@ -104,8 +109,10 @@ func (s *Session) open(ctx context.Context, k Kernel, o Options) error {
 	if len(s.detectors) == 0 {
 		return errors.Join(without...)
 	}
-	if o.Names {
-		s.addNames(ctx, k, o)
+	if s.objects[DetectorRefs] != nil && !o.Refs.Ledger.Off {
+		if err := s.addLedger(ctx, k, o); err != nil {
+			return err
+		}
 	}
 	return ctx.Err()
 }
@@ -141,12 +148,15 @@ func (s *Session) add(ctx context.Context, detector string, k Kernel, o Options)
 	return nil
 }
 
-// parts are the detectors at work, and the names.
+// parts are the detectors at work, and what works beside them.
 func (s *Session) parts() []string {
-	if s.objects[Names] == nil {
-		return s.detectors
+	parts := slices.Clone(s.detectors)
+	for _, beside := range []string{partLedger, Names} {
+		if s.objects[beside] != nil {
+			parts = append(parts, beside)
+		}
 	}
-	return append(slices.Clone(s.detectors), Names)
+	return parts
 }
 
 // setOf is what belongs to one detector.
@@ -160,7 +170,7 @@ func setOf(detector string, k Kernel, o Options) (*set, error) {
 		}, nil
 	case DetectorRefs:
 		return &set{
-			detector: detector, spec: loadRefs, points: refsPoints,
+			detector: detector, spec: loadRefs, points: o.Refs.points(),
 			configure: func(spec *ebpf.CollectionSpec) error { return o.Refs.configure(spec, k) },
 		}, nil
 	case DetectorCsum:
@@ -196,8 +206,20 @@ func (s *Session) Plan() Plan {
 }
 
 // ModuleLoaded attaches to the functions of a kernel module that has just been
-// loaded, for the first time or again, and returns what came of it. The module tells of itself before it is live: it is given a moment.
+// loaded, for the first time or again, and returns what came of it. The module tells
+// of itself before it is live: it is given a moment.
 func (s *Session) ModuleLoaded(ctx context.Context, module string) []Outcome {
+	out := s.pointsLoaded(ctx, module)
+	if s.ledger != nil {
+		k := s.kernel
+		k.Symbols = sync.OnceValue(s.kernel.Reload)
+		out = append(out, s.ledger.moduleLoaded(ctx, k, module)...)
+	}
+	return out
+}
+
+// pointsLoaded attaches the points that are in the module.
+func (s *Session) pointsLoaded(ctx context.Context, module string) []Outcome {
 	if !slices.ContainsFunc(s.detectors, func(d string) bool { return s.objects[d].concerns(module) }) {
 		return nil
 	}
@@ -268,7 +290,7 @@ func (s *Session) Pending() int { return s.reader.AvailableBytes() }
 
 // Detach takes all probes off; what they have written can still be read.
 func (s *Session) Detach() error {
-	var errs []error
+	errs := []error{s.ledger.detach()}
 	for _, detector := range s.parts() {
 		errs = append(errs, s.objects[detector].detach())
 	}
@@ -280,7 +302,7 @@ func (s *Session) Detach() error {
 
 // Close detaches everything and frees it.
 func (s *Session) Close() error {
-	var errs []error
+	errs := []error{s.ledger.detach()}
 	for _, detector := range s.parts() {
 		errs = append(errs, s.objects[detector].Close())
 	}

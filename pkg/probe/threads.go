@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/netns-trace/netns-trace/pkg/record"
 )
@@ -113,6 +114,11 @@ type (
 		Inum   uint32
 		_      uint32
 	}
+	threadID struct {
+		TGID, TID uint32
+		Start     uint64
+		Comm      [16]byte
+	}
 	homeValue struct {
 		Netns     netnsID
 		MovedTo   netnsID
@@ -132,6 +138,10 @@ type (
 		CallRecorded                uint64
 	}
 )
+
+func (t threadID) thread() record.Thread {
+	return record.Thread{TGID: t.TGID, TID: t.TID, Start: t.Start, Comm: unix.ByteSliceToString(t.Comm[:])}
+}
 
 func (n netnsID) id() record.NetnsID { return record.NetnsID{Cookie: n.Cookie, Inode: n.Inum} }
 

@@ -19,7 +19,8 @@ import (
 // The kinds of this class.
 const (
 	KindWaiting  = "waiting"  // a device in unregistration is still referenced
-	KindHolder   = "holder"   // an object that holds such a device
+	KindHolder   = "holder"   // an object that holds such a device, or references taken for one purpose
+	KindOverPut  = "over-put" // a reference of such a device was dropped that nobody had
 	KindReleased = "released" // the wait ended
 )
 
@@ -43,8 +44,12 @@ const (
 type Detector struct {
 	known   *finding.Knowledge
 	waiting map[string]*device
+	states  map[uint32]*record.ThreadState // of processes that took references, by pid
 	next    uint64
 }
+
+// statesMax bounds what is remembered of processes; it is forgotten when nothing waits.
+const statesMax = 1024
 
 type device struct {
 	key       string
@@ -60,11 +65,15 @@ type device struct {
 	how       string
 	told      bool
 	holders   holders
+	ledger    ledger
+	overPut   bool
 }
+
+func (w *device) hasLedger() bool { return w.ledger.Generation != 0 }
 
 // New returns a detector that words its findings with known.
 func New(known *finding.Knowledge) *Detector {
-	return &Detector{known: known, waiting: make(map[string]*device)}
+	return &Detector{known: known, waiting: make(map[string]*device), states: make(map[uint32]*record.ThreadState)}
 }
 
 // Class implements trace.Detector.
@@ -89,10 +98,9 @@ func (d *Detector) Observe(rec record.Record, emit func(*finding.Finding)) {
 		if name, count, ok := parseMessage(r.Text); ok {
 			d.waits(device{key: name, name: name, refcount: count, refKnown: true, how: howConsole}, r.When(), emit)
 		}
-	case *record.Holder:
-		if w := d.waiting[fmt.Sprint(r.Dev)]; w != nil {
-			w.holders.saw(r)
-		}
+	case *record.Holder, *record.RefLedger, *record.ThreadState:
+		d.looked(r)
+		return // no time has passed: a look's last record is its HolderScan
 	case *record.HolderScan:
 		for _, w := range d.inOrder() {
 			if w.firstSeen < r.Started && w.how != howConsole {
@@ -102,6 +110,26 @@ func (d *Detector) Observe(rec record.Record, emit func(*finding.Finding)) {
 	}
 	if d.next != 0 && rec.When() >= d.next {
 		d.timeouts(rec.When(), emit)
+	}
+}
+
+// looked takes in what a look at the holders found.
+func (d *Detector) looked(rec record.Record) {
+	switch r := rec.(type) {
+	case *record.Holder:
+		if w := d.waiting[fmt.Sprint(r.Dev)]; w != nil {
+			w.holders.saw(r)
+		}
+	case *record.RefLedger:
+		if w := d.waiting[fmt.Sprint(r.Dev)]; w != nil && r.Dev != 0 {
+			w.ledger.took(r)
+		}
+	case *record.ThreadState:
+		if len(d.states) < statesMax {
+			state := *r
+			state.Sockets = slices.Clone(r.Sockets)
+			d.states[r.Thread.TGID] = &state
+		}
 	}
 }
 
@@ -136,6 +164,8 @@ func (d *Detector) scanned(w *device, scan *record.HolderScan, emit func(*findin
 		}
 	}
 	fresh, gone, changed := w.holders.settle(counts)
+	more, less := w.ledger.settle(w, counts)
+	changed = changed || w.told && len(more)+len(less) > 0
 	switch {
 	case !w.told:
 		d.tell(w, at, emit)
@@ -145,9 +175,30 @@ func (d *Detector) scanned(w *device, scan *record.HolderScan, emit func(*findin
 	for _, h := range fresh {
 		emit(d.holderReport(w, h, finding.Opened, at))
 	}
+	for _, h := range more {
+		emit(d.ledgerReport(w, h, finding.Opened, at))
+	}
 	for _, h := range gone {
 		emit(d.holderReport(w, h, finding.Closed, at))
 	}
+	for _, h := range less {
+		emit(d.ledgerReport(w, h, finding.Closed, at))
+	}
+	d.checkOverPut(w, at, emit)
+}
+
+// checkOverPut tells when a device has fewer references than none.
+func (d *Detector) checkOverPut(w *device, at uint64, emit func(*finding.Finding)) {
+	left, ok := d.known.References(w.refcount)
+	switch over := w.refKnown && ok && left < 0; {
+	case over && !w.overPut:
+		emit(d.overPut(w, finding.Opened, at))
+	case w.overPut && !over:
+		emit(d.overPut(w, finding.Closed, at))
+	default:
+		return
+	}
+	w.overPut = !w.overPut
 }
 
 func (d *Detector) tell(w *device, at uint64, emit func(*finding.Finding)) {
@@ -161,11 +212,20 @@ func (d *Detector) ends(key string, at uint64, end string, emit func(*finding.Fi
 		return
 	}
 	delete(d.waiting, key)
+	if len(d.waiting) == 0 {
+		clear(d.states)
+	}
 	if !w.told {
 		d.tell(w, at, emit)
 	}
 	for _, h := range w.holders.told() {
 		emit(d.holderReport(w, h, finding.Closed, at))
+	}
+	for _, family := range slices.Sorted(maps.Keys(w.ledger.told)) {
+		emit(d.ledgerReport(w, w.ledger.told[family], finding.Closed, at))
+	}
+	if w.overPut {
+		emit(d.overPut(w, finding.Closed, at))
 	}
 	f := d.report(w, finding.Closed, KindReleased, at)
 	f.Details["end"] = end

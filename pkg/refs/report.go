@@ -76,6 +76,10 @@ func (d *Detector) balance(w *device, f *finding.Finding, left int64) {
 	if !w.holders.scanned {
 		return
 	}
+	if w.hasLedger() {
+		d.ledgerBalance(w, f, left)
+		return
+	}
 	explained := w.holders.total
 	f.Details["explained"], f.Details["unexplained"] = explained, left-explained
 	if len(w.holders.counts) > 0 {

@@ -12,6 +12,12 @@ import (
 //go:embed families.txt
 var familiesText string
 
+//go:embed hot.txt
+var hotText string
+
+// Lookup is the family of functions whose caller owns the reference.
+const Lookup = "lookup"
+
 // Families says which family of holders a function belongs to. It is immutable.
 type Families struct{ rules []familyRule }
 
@@ -22,6 +28,16 @@ func LoadFamilies() (Families, error) {
 	f, err := parseFamilies(familiesText)
 	if err != nil {
 		return Families{}, fmt.Errorf("reading the families of holders: %w", err)
+	}
+	return f, nil
+}
+
+// LoadHot reads the table of the functions that take and drop a reference for every
+// packet, hot.txt. What it says of a function is what the reference is for.
+func LoadHot() (Families, error) {
+	f, err := parseFamilies(hotText)
+	if err != nil {
+		return Families{}, fmt.Errorf("reading the functions that run for every packet: %w", err)
 	}
 	return f, nil
 }

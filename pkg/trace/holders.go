@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/netns-trace/netns-trace/pkg/probe"
 	"github.com/netns-trace/netns-trace/pkg/record"
 )
 
@@ -46,9 +47,17 @@ func (l *Live) lookAtHolders(ctx context.Context) error {
 		return nil
 	}
 	l.holders.due, l.holders.scanned = false, time.Now()
+	started := record.Time(probe.Now())
 	holders, scan, err := l.session.ScanHolders()
-	if err != nil || scan == nil {
+	if err != nil {
 		return err
+	}
+	ledgers, err := l.session.RefLedgers(func(dev uint64) bool { return l.holders.known[dev] })
+	if err != nil {
+		return err
+	}
+	if scan == nil {
+		scan = &record.HolderScan{Time: record.Time(probe.Now()), Started: uint64(started)}
 	}
 	// A device that was freed meanwhile is told to be so before anything holds it.
 	if err := l.Drain(ctx); err != nil {
@@ -56,6 +65,9 @@ func (l *Live) lookAtHolders(ctx context.Context) error {
 	}
 	for i := range holders {
 		l.feed(&holders[i])
+	}
+	for i := range ledgers {
+		l.feed(&ledgers[i])
 	}
 	l.feed(scan)
 	return nil

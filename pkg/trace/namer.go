@@ -62,6 +62,8 @@ func (n *Namer) Names(rec record.Record) []record.Record {
 		out = n.netns(r.Netns)
 	case *record.Holder:
 		out = append(n.processName(r.Thread), n.stacks(r.Thread.TGID, &r.Stacks)...)
+	case *record.RefLedger:
+		out = n.refLedger(r)
 	case *record.NetnsBirth:
 		n.born(r)
 	case *record.CsumRewrite:

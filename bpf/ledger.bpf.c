@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * refs: the ledger, every dev_hold() and dev_put() of every net_device.
+ *
+ * Both are inlined everywhere; what is left of each is one instruction that adds 1
+ * to or takes 1 from a per-CPU counter. User space finds these instructions, the
+ * sites, and puts the one program here on all of them. At a site the only thing
+ * that is sure to be at hand is the per-CPU pointer, in a register; so it is by
+ * that pointer that devices are known here.
+ *
+ * Holds and puts are counted for each device and site, without loss as long as
+ * there is room for the device. Call traces are kept beside, as far as they can be
+ * paid for.
+ */
+#include "net_device.h"
+#include "stack_budget.h"
+
+#define MAX_SITES 4096
+#define MAX_LEDGERS 2048 /* devices; user space makes it more where there are many */
+#define MAX_TRACES 65536
+#define MAX_CALLERS 16384
+#define CALLER_DEPTH 8
+
+#define SITE_PUT 1
+#define SITE_GETTER 2 /* the reference is the caller's */
+#define SITE_LOAD 4 /* before the counter's address is loaded: the register holds the device */
+
+struct site {
+	__u32 id; /* index of its count in a ledger */
+	__u16 reg; /* number of the register in x86-64 instructions */
+	__u16 flags;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_SITES);
+	__type(key, __u64); /* address of the instruction */
+	__type(value, struct site);
+} ref_sites SEC(".maps");
+
+struct ledger {
+	__u64 generation; /* when it was begun, in ns; 0 for the moment before it is filled in */
+	__u64 dev; /* 0: not known */
+	__s64 before;
+	__s64 balance;
+	__u32 settled;
+	__u32 pad;
+	__u64 hits[MAX_SITES]; /* user space makes the map's values shorter: see site_room */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_LEDGERS);
+	__type(key, __u64); /* net_device.pcpu_refcnt */
+	__uint(value_size, sizeof(struct ledger));
+} ref_ledgers SEC(".maps");
+
+/* What a ledger is made from: a BPF program's stack has no room for one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__uint(value_size, sizeof(struct ledger));
+} ref_blank SEC(".maps");
+
+struct trace_key {
+	__u64 generation;
+	__u32 site;
+	__s32 stack; /* of `stacks`, or for a getter of `ref_callers`; NO_STACK */
+};
+
+struct trace {
+	__u64 count;
+	__u64 first; /* ns */
+	__u64 last;
+	struct thread_id first_thread;
+	struct thread_id last_thread;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_TRACES);
+	__type(key, struct trace_key);
+	__type(value, struct trace);
+} ref_traces SEC(".maps");
+
+/*
+ * Who called a getter: needed at every hit, since the caller says what the
+ * reference is for, and so not deep.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
+	__uint(max_entries, MAX_CALLERS);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, CALLER_DEPTH * sizeof(__u64));
+} ref_callers SEC(".maps");
+
+/* Sites that a ledger has room for. */
+const volatile __u32 site_room;
+/* Keep a ledger only for devices that are given this name when they are made. */
+const volatile bool restricted;
+const volatile char only_name[IFNAMSIZ];
+
+enum {
+	STATE_COMPLETE, /* 1: all sites are watched, so that all of a new device is seen */
+	STATE_TRACES, /* entries of ref_traces, so that user space can make room in time */
+	STATES,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, STATES);
+	__type(key, __u32);
+	__type(value, __u64);
+} ref_state SEC(".maps");
+
+static __always_inline bool complete(void)
+{
+	__u32 key = STATE_COMPLETE;
+	__u64 *yes = bpf_map_lookup_elem(&ref_state, &key);
+
+	return yes && *yes;
+}
+
+static __always_inline void count_trace(void)
+{
+	__u32 key = STATE_TRACES;
+	__u64 *n = bpf_map_lookup_elem(&ref_state, &key);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+#if defined(__TARGET_ARCH_x86)
+/*
+ * The empty assembly, another for each register, keeps the compiler from making one
+ * load with a computed offset of all: the verifier forbids that for the context.
+ */
+#define REGISTER(number, field)                        \
+	case number:                                   \
+		value = ctx->field;                    \
+		asm volatile("# " #field : "+r"(value)); \
+		break
+
+/* A register by its number in x86-64 instructions; the stack pointer is none of use. */
+static __always_inline __u64 register_of(struct pt_regs *ctx, __u32 number)
+{
+	__u64 value = 0;
+
+	switch (number) {
+		REGISTER(0, ax);
+		REGISTER(1, cx);
+		REGISTER(2, dx);
+		REGISTER(3, bx);
+		REGISTER(5, bp);
+		REGISTER(6, si);
+		REGISTER(7, di);
+		REGISTER(8, r8);
+		REGISTER(9, r9);
+		REGISTER(10, r10);
+		REGISTER(11, r11);
+		REGISTER(12, r12);
+		REGISTER(13, r13);
+		REGISTER(14, r14);
+		REGISTER(15, r15);
+	}
+	return value;
+}
+#else
+/* No sites are found on other machines, so nothing is attached to them. */
+static __always_inline __u64 register_of(struct pt_regs *ctx, __u32 number)
+{
+	return 0;
+}
+#endif
+
+static __always_inline __u64 counter_of(__u64 dev)
+{
+	int *counter = NULL;
+
+	/* Not by BPF_CORE_READ: this may be no device, and then the read may fail. */
+	if (bpf_core_field_exists(struct net_device, pcpu_refcnt))
+		bpf_probe_read_kernel(&counter, sizeof(counter),
+				      (void *)dev + bpf_core_field_offset(struct net_device, pcpu_refcnt));
+	return (__u64)counter;
+}
+
+static __always_inline bool wanted(__u64 dev)
+{
+	char name[IFNAMSIZ] = {};
+
+	if (!restricted)
+		return true;
+	if (!dev)
+		return false;
+	bpf_probe_read_kernel(name, sizeof(name), (void *)dev + bpf_core_field_offset(struct net_device, name));
+	for (int i = 0; i < IFNAMSIZ; i++) {
+		if (name[i] != only_name[i])
+			return false;
+		if (!name[i])
+			break;
+	}
+	return true;
+}
+
+static __always_inline struct ledger *begin(__u64 counter, __u64 dev)
+{
+	__u32 zero = 0;
+	void *blank = bpf_map_lookup_elem(&ref_blank, &zero);
+	struct ledger *l;
+
+	if (!blank)
+		return NULL;
+	bpf_map_update_elem(&ref_ledgers, &counter, blank, BPF_NOEXIST);
+	l = bpf_map_lookup_elem(&ref_ledgers, &counter);
+	if (!l) {
+		count_loss(LOSS_DEVICES_FULL);
+		return NULL;
+	}
+	if (!l->generation) {
+		l->generation = bpf_ktime_get_ns();
+		l->dev = dev;
+	}
+	return l;
+}
+
+/*
+ * The device, if it is in some register, as at most sites it still is: it tells
+ * itself by its counter.
+ */
+static __always_inline __u64 find_device(struct pt_regs *ctx, __u64 counter)
+{
+	__u64 dev = 0;
+
+#pragma unroll
+	for (int i = 0; i < 16; i++) {
+		__u64 maybe = register_of(ctx, i);
+
+		if (!dev && maybe && counter_of(maybe) == counter)
+			dev = maybe;
+	}
+	return dev;
+}
+
+static __always_inline void keep_trace(void *ctx, struct ledger *l, struct site *site)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct trace_key key = { .generation = l->generation, .site = site->id };
+	struct trace *t;
+
+	if (site->flags & SITE_GETTER)
+		key.stack = stack_id(ctx, &ref_callers);
+	else
+		key.stack = stack_within_budget(ctx, now);
+	t = bpf_map_lookup_elem(&ref_traces, &key);
+	if (t) {
+		__sync_fetch_and_add(&t->count, 1);
+		t->last = now;
+		read_current(&t->last_thread);
+		return;
+	}
+
+	struct trace new = { .count = 1, .first = now, .last = now };
+
+	read_current(&new.first_thread);
+	new.last_thread = new.first_thread;
+	if (bpf_map_update_elem(&ref_traces, &key, &new, BPF_NOEXIST) == 0) {
+		count_trace();
+		return;
+	}
+	t = bpf_map_lookup_elem(&ref_traces, &key); /* another CPU was faster */
+	if (t)
+		__sync_fetch_and_add(&t->count, 1);
+	else
+		count_loss(LOSS_TRACES_FULL);
+}
+
+SEC("kprobe")
+int site_kprobe(struct pt_regs *ctx)
+{
+	/* A kprobe's handler runs as if after the breakpoint, which is one byte long. */
+	__u64 address = PT_REGS_IP(ctx) - 1;
+	struct site *site = bpf_map_lookup_elem(&ref_sites, &address);
+	struct ledger *l;
+	__u64 counter;
+
+	if (!site) {
+		count_loss(LOSS_SITE_UNKNOWN);
+		return 0;
+	}
+	counter = register_of(ctx, site->reg);
+	if (site->flags & SITE_LOAD)
+		counter = counter_of(counter);
+	l = bpf_map_lookup_elem(&ref_ledgers, &counter);
+	if (!l || !l->dev) { /* it was there before us, and nobody told us of it */
+		__u64 dev = find_device(ctx, counter);
+
+		if (!l && wanted(dev))
+			l = begin(counter, dev);
+		if (!l)
+			return 0;
+		l->dev = dev;
+	}
+	__sync_fetch_and_add(&l->balance, site->flags & SITE_PUT ? -1 : 1);
+	if (site->id < site_room)
+		__sync_fetch_and_add(&l->hits[site->id], 1);
+	keep_trace(ctx, l, site);
+	return 0;
+}
+
+/* Since 5.13 it has one reference by now, of itself. */
+static __always_inline int allocated(struct net_device *dev)
+{
+	struct ledger *l;
+	__u64 counter;
+
+	if (!dev || !wanted((__u64)dev))
+		return 0;
+	counter = counter_of((__u64)dev);
+	bpf_map_delete_elem(&ref_ledgers, &counter); /* of one whose end was missed */
+	l = begin(counter, (__u64)dev);
+	if (!l || !complete())
+		return 0;
+	l->settled = add_per_cpu(counter, &l->before);
+	return 0;
+}
+
+static __always_inline int freed(bool in_place, struct net_device *dev)
+{
+	__u64 counter;
+
+	if (!will_be_freed(in_place, dev))
+		return 0;
+	counter = counter_of((__u64)dev);
+	bpf_map_delete_elem(&ref_ledgers, &counter);
+	return 0;
+}
+
+SEC("fexit/alloc_netdev_mqs")
+int BPF_PROG(allocated_fexit, int size, const char *name, unsigned char assigned, void *setup,
+	     unsigned int txqs, unsigned int rxqs, struct net_device *dev)
+{
+	return allocated(dev);
+}
+
+SEC("kretprobe/alloc_netdev_mqs")
+int BPF_KRETPROBE(allocated_kretprobe, struct net_device *dev)
+{
+	return allocated(dev);
+}
+
+SEC("fentry/free_netdev")
+int BPF_PROG(unallocated_fentry, struct net_device *dev)
+{
+	return freed(IN_PLACE, dev);
+}
+
+SEC("kprobe/free_netdev")
+int BPF_KPROBE(unallocated_kprobe, struct net_device *dev)
+{
+	return freed(PROBED, dev);
+}
+
+/* What follows it, as many __u64 as `sites` says, is how often each site was hit. */
+struct ref_look {
+	__u64 counter;     /* the per-CPU pointer, by which sites know the device */
+	__u64 generation;  /* another device that gets this pointer has another */
+	__u64 dev;         /* 0: not known, and all that is read from it neither */
+	__s64 before;      /* references that it had before they were counted */
+	__s64 balance;     /* holds less puts since then */
+	__s64 count;       /* the kernel's own, read at this time */
+	struct netns_id netns;
+	__s32 ifindex;
+	__u32 reg_state;
+	__u32 counted;     /* 1: count could be read, and nothing was hit meanwhile */
+	__u32 settled;     /* 1: before is known */
+	__u32 sites;
+	__u32 pad;
+	char name[IFNAMSIZ];
+};
+
+static __always_inline void describe_device(struct ref_look *r, struct net_device *dev)
+{
+	r->dev = (__u64)dev;
+	if (counter_of(r->dev) != r->counter) { /* freed, and we were not told */
+		r->dev = 0;
+		return;
+	}
+	read_netns(&r->netns, BPF_CORE_READ(dev, nd_net.net));
+	r->ifindex = BPF_CORE_READ(dev, ifindex);
+	r->reg_state = reg_state(PROBED, dev);
+	BPF_CORE_READ_INTO(&r->name, dev, name);
+}
+
+/*
+ * Tells all ledgers, each with the kernel's own count at that time. What a device had
+ * before it was counted follows from the first look at which everything is watched.
+ */
+SEC("iter/bpf_map_elem")
+int ledgers_iter(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct ref_look r = {};
+	struct ledger *l = ctx->value;
+	__u64 *counter = ctx->key;
+	__s64 before;
+
+	if (!counter || !l)
+		return 0;
+	r.counter = *counter;
+	r.generation = l->generation;
+	before = l->balance;
+	r.counted = add_per_cpu(r.counter, &r.count);
+	r.balance = l->balance;
+	if (r.balance != before)
+		r.counted = 0;
+	if (r.counted && complete() && !l->settled) {
+		l->before = r.count - r.balance;
+		l->settled = 1;
+	}
+	r.before = l->before;
+	r.settled = l->settled;
+	r.sites = site_room;
+	if (l->dev)
+		describe_device(&r, (void *)l->dev);
+	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
+	bpf_seq_write(ctx->meta->seq, l->hits, site_room * sizeof(__u64));
+	return 0;
+}

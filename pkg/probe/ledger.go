@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/netns-trace/netns-trace/pkg/refsite"
+	"github.com/netns-trace/netns-trace/pkg/textprobe"
+)
+
+// partLedger is the ledger of references, a part of the refs detector with an object
+// of its own.
+const partLedger = "ledger"
+
+const (
+	thingSites = "every dev_hold and dev_put"
+	lostSites  = "references are not counted one by one: only those of objects whose making is seen are explained"
+)
+
+// LedgerOptions says what the ledger of references shall hold.
+type LedgerOptions struct {
+	// Off leaves it out.
+	Off bool
+	// Required makes it an error that it cannot be kept.
+	Required bool
+	// Devices is for how many net_devices there is room; 0 is the default.
+	Devices uint32
+	// Device restricts it to devices that are given this name when they are made.
+	Device string
+	// Hot watches also the sites that are hit for every packet.
+	Hot bool
+	// Progress, if not nil, is told how many of all sites are watched by now.
+	Progress func(done, all int)
+}
+
+const (
+	defaultLedgerDevices = 4096
+	// spareSites is room for the sites of modules that are loaded later.
+	spareSites = 128
+	// ledgerHead is sizeof(struct ledger) less its hits, in bpf/ledger.bpf.c.
+	ledgerHead = 40
+)
+
+var ledgerPoints = []point{
+	{
+		thing: "what is in the ledger",
+		ways:  []Way{{Iter, iterMapElem, []string{ledgerProgLedgersIter}}},
+		over:  ledgerMapRefLedgers, required: true,
+	},
+	{
+		thing: "devices being made",
+		lost:  "what a device has from its making on is in no ledger",
+		ways: []Way{
+			{Fexit, "alloc_netdev_mqs", []string{ledgerProgAllocatedFexit}},
+			{Kretprobe, "alloc_netdev_mqs", []string{ledgerProgAllocatedKretprobe}},
+		},
+		required: true,
+	},
+	{
+		thing: "devices and their ledgers being freed",
+		ways: []Way{
+			{Fentry, "free_netdev", []string{ledgerProgUnallocatedFentry}},
+			{Kprobe, "free_netdev", []string{ledgerProgUnallocatedKprobe}},
+		},
+		required: true,
+	},
+}
+
+// ledger is the ledger at work.
+type ledger struct {
+	object *object
+	table  *siteTable
+	probes *textprobe.Set
+	// partial: the kernel refused sites, or there was no room for some.
+	partial bool
+}
+
+// addLedger puts the ledger to work. Where it cannot be had, or not whole, the plan
+// says why.
+func (s *Session) addLedger(ctx context.Context, k Kernel, o Options) error {
+	var l *ledger
+	err := errAvoided
+	if !slices.Contains(o.Avoid, Kprobe) {
+		l, err = openLedger(ctx, k, s.ring, o)
+	}
+	if err == nil {
+		s.ledger = l
+		s.objects[partLedger] = l.object
+		return nil
+	}
+	if l != nil {
+		err = errors.Join(err, l.close())
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case o.Refs.Ledger.Required:
+		return &UnseenError{Outcome: noLedger(err)}
+	}
+	s.leftOut = append(s.leftOut, noLedger(err))
+	return nil
+}
+
+// KeepsLedger reports whether references are counted one by one.
+func (s *Session) KeepsLedger() bool { return s.ledger != nil }
+
+func noLedger(err error) Outcome {
+	return Outcome{
+		Detector: DetectorRefs, Thing: thingSites, Lost: lostSites,
+		Refused: []Refusal{{Way: Way{Kind: Kprobe, Target: "reference sites"}, Reason: reason(err)}},
+	}
+}
+
+func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, o Options) (*ledger, error) {
+	table, err := findSites(ctx, k, o.Refs.Ledger.Hot)
+	if err != nil {
+		return nil, err
+	}
+	set := &set{
+		detector: DetectorRefs, spec: loadLedger, points: ledgerPoints,
+		configure: func(spec *ebpf.CollectionSpec) error { return o.Refs.Ledger.configure(spec, k, table) },
+	}
+	l := &ledger{table: table}
+	if l.object, err = set.load(ctx, k, ring, o.Avoid); err != nil {
+		return l, err
+	}
+	prog, err := l.object.loader.program(ledgerProgSiteKprobe)
+	if err != nil {
+		return l, fmt.Errorf("loading the program of the reference sites: %w", err)
+	}
+	l.object.programs[ledgerProgSiteKprobe] = prog
+	if l.probes, err = textprobe.Open(prog, textprobe.Options{}); err != nil {
+		return l, err
+	}
+	if err := l.watch(ctx, table.watched(), o.Refs.Ledger.Progress); err != nil {
+		return l, err
+	}
+	if err := l.object.maps[ledgerMapRefState].Put(stateComplete, uint64(1)); err != nil {
+		return l, fmt.Errorf("beginning the ledgers: %w", err)
+	}
+	// The first look says what each device had before.
+	if _, err := l.look(); err != nil {
+		return l, err
+	}
+	l.object.plan = append(l.object.plan, l.outcome())
+	return l, nil
+}
+
+// The indexes of the map ref_state.
+const (
+	stateComplete = uint32(iota)
+	stateTraces
+)
+
+func (o *LedgerOptions) configure(spec *ebpf.CollectionSpec, k Kernel, table *siteTable) error {
+	devices := o.Devices
+	if devices == 0 {
+		devices = defaultLedgerDevices
+	}
+	ledgers, blank := spec.Maps[ledgerMapRefLedgers], spec.Maps[ledgerMapRefBlank]
+	ledgers.MaxEntries = devices
+	ledgers.ValueSize = uint32(ledgerHead + 8*table.room)
+	blank.ValueSize = ledgers.ValueSize
+	var name [16]byte
+	copy(name[:len(name)-1], o.Device)
+	perCPU, cpus := perCPUPlace(k)
+	return setVariables(spec, map[string]any{
+		ledgerVarPerCpuOffset: perCPU,
+		ledgerVarCpus:         cpus,
+		ledgerVarSiteRoom:     uint32(table.room),
+		ledgerVarRestricted:   o.Device != "",
+		ledgerVarOnlyName:     name,
+	})
+}
+
+// stageSize is how many sites are attached at once: few enough that the first families
+// are watched soon, enough that there are not many events to take off.
+const stageSize = 80
+
+// watch attaches to sites that the table knows.
+func (l *ledger) watch(ctx context.Context, sites []*watchedSite, progress func(done, all int)) error {
+	for i, stage := range slices.Collect(slices.Chunk(sites, stageSize)) {
+		targets := make([]textprobe.Target, 0, len(stage))
+		for _, s := range stage {
+			targets = append(targets, textprobe.Target{Addr: s.Addr, Module: s.Module})
+			if err := l.object.maps[ledgerMapRefSites].Put(s.Addr, s.wire()); err != nil {
+				return fmt.Errorf("telling the kernel of the reference sites: %w", err)
+			}
+		}
+		refused, err := l.probes.Attach(ctx, targets)
+		if err != nil {
+			return fmt.Errorf("attaching to the reference sites: %w", err)
+		}
+		for _, r := range refused {
+			l.table.refuse(r.Addr, r.Reason)
+			l.partial = true
+		}
+		if progress != nil {
+			progress(min((i+1)*stageSize, len(sites)), len(sites))
+		}
+	}
+	return nil
+}
+
+// outcome tells how the sites are seen.
+func (l *ledger) outcome() Outcome {
+	counts := l.probes.Counts()
+	out := Outcome{
+		Detector: DetectorRefs, Thing: thingSites,
+		Way: &Way{
+			Kind: Kprobe, Target: fmt.Sprintf("%d of %d reference sites (%s)", counts.Attached, l.table.found, l.probes.Way()),
+			programs: []string{ledgerProgSiteKprobe},
+		},
+	}
+	for _, r := range l.table.refused() {
+		out.Refused = append(out.Refused, Refusal{Way: Way{Kind: Kprobe, Target: r.place}, Reason: r.reason})
+	}
+	out.VerifiedInstructions = l.object.verified(*out.Way)
+	return out
+}
+
+func (l *ledger) detach() error {
+	if l == nil || l.probes == nil {
+		return nil
+	}
+	return l.probes.Close()
+}
+
+// close takes the probes off; the object is freed as any other once it is a part of
+// the session.
+func (l *ledger) close() error {
+	err := l.detach()
+	if l.object != nil {
+		err = errors.Join(err, l.object.Close())
+	}
+	return err
+}
+
+// moduleLoaded watches the sites of a module that has just been loaded, and returns
+// what came of it if it has any.
+func (l *ledger) moduleLoaded(ctx context.Context, k Kernel, module string) []Outcome {
+	fresh, err := l.table.add(ctx, k, module)
+	if err == nil && len(fresh) > 0 {
+		l.probes.Forget(module)
+		err = l.watch(ctx, fresh, nil)
+	}
+	way := Way{Kind: Kprobe, Target: fmt.Sprintf("%d reference sites of %s", len(fresh), module)}
+	out := Outcome{Detector: DetectorRefs, Thing: thingSites, Way: &way}
+	switch {
+	case err != nil:
+		out.Way, out.Lost, out.Refused = nil, lostSites, []Refusal{{Way: way, Reason: reason(err)}}
+	case len(fresh) == 0:
+		return nil
+	}
+	return []Outcome{out}
+}
+
+// refsiteOf is what the scan needs of the kernel.
+func refsiteOf(ctx context.Context, k Kernel) ([]refsite.Site, error) {
+	symbols := k.Symbols()
+	if symbols == nil {
+		return nil, errors.New("the kernel hides its symbols' addresses (sysctl kernel.kptr_restrict)")
+	}
+	sites, err := refsite.Running(ctx, symbols, k.Types)
+	if err != nil {
+		return nil, fmt.Errorf("looking for reference sites: %w", err)
+	}
+	return sites, nil
+}

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/netns-trace/netns-trace/pkg/kernel"
+	"github.com/netns-trace/netns-trace/pkg/record"
+	"github.com/netns-trace/netns-trace/pkg/refsite"
+)
+
+// What is read of the ledgers, as bpf/ledger.bpf.c has it.
+type (
+	refLook struct {
+		Counter    uint64
+		Generation uint64
+		Dev        uint64
+		Before     int64
+		Balance    int64
+		Count      int64
+		Netns      netnsID
+		Ifindex    int32
+		RegState   uint32
+		Counted    uint32
+		Settled    uint32
+		Sites      uint32
+		_          uint32
+		Name       [16]byte
+	}
+	traceKey struct {
+		Generation uint64
+		Site       uint32
+		Stack      int32
+	}
+	traceValue struct {
+		Count       uint64
+		First, Last uint64
+		FirstThread threadID
+		LastThread  threadID
+	}
+)
+
+// look is one device's ledger.
+type look struct {
+	refLook
+	hits []uint64 // by site
+}
+
+// look reads all ledgers.
+func (l *ledger) look() ([]look, error) {
+	f, err := l.object.iterators[iterMapElem].Open()
+	if err != nil {
+		return nil, fmt.Errorf("reading the ledgers of references: %w", err)
+	}
+	text, err := io.ReadAll(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("reading the ledgers of references: %w", err)
+	}
+	in := bytes.NewReader(text)
+	var all []look
+	for in.Len() > 0 {
+		one := look{hits: make([]uint64, l.table.room)}
+		if err := binary.Read(in, binary.NativeEndian, &one.refLook); err != nil {
+			return nil, fmt.Errorf("reading the ledgers of references: %w", err)
+		}
+		if int(one.Sites) != l.table.room {
+			return nil, fmt.Errorf("reading the ledgers of references: one has %d sites, not %d", one.Sites, l.table.room)
+		}
+		if err := binary.Read(in, binary.NativeEndian, one.hits); err != nil {
+			return nil, fmt.Errorf("reading the ledgers of references: %w", err)
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// RefLedgers returns the ledgers of the devices for which want says so, by the
+// net_device's address, in the order in which counting began. It is empty when no
+// ledger is kept.
+func (s *Session) RefLedgers(want func(dev uint64) bool) ([]record.RefLedger, error) {
+	l := s.ledger
+	if l == nil {
+		return nil, nil
+	}
+	at := now()
+	looks, err := l.look()
+	if err != nil {
+		return nil, err
+	}
+	looks = slices.DeleteFunc(looks, func(one look) bool { return !want(one.Dev) })
+	if len(looks) == 0 {
+		return nil, nil
+	}
+	traces, err := l.traces(looks, s.kernel.Symbols())
+	if err != nil {
+		return nil, err
+	}
+	out := make([]record.RefLedger, 0, len(looks))
+	for i := range looks {
+		out = append(out, l.statement(at, &looks[i], traces))
+	}
+	slices.SortFunc(out, func(a, b record.RefLedger) int { return cmp.Compare(a.Generation, b.Generation) })
+	return out, nil
+}
+
+// siteOf names a site of one device.
+type siteOf struct {
+	generation uint64
+	site       uint32
+}
+
+func (l *ledger) statement(at record.Time, one *look, traces map[siteOf][]record.RefTrace) record.RefLedger {
+	r := record.RefLedger{
+		Time: at, Counter: one.Counter, Generation: one.Generation, Dev: one.Dev,
+		Netns: one.Netns.id(), Ifindex: one.Ifindex, Name: unix.ByteSliceToString(one.Name[:]),
+		Before: one.Before, Settled: one.Settled != 0, Balance: one.Balance,
+		Count: one.Count, Counted: one.Counted != 0, Partial: l.partial,
+	}
+	for id, hits := range one.hits[:len(l.table.byID)] {
+		if hits == 0 {
+			continue
+		}
+		w := l.table.byID[id]
+		r.Sites = append(r.Sites, record.RefSite{
+			Place: w.place(), Family: w.family, Put: w.Op == refsite.Put, Getter: w.getter, Hits: hits,
+			Traces: traces[siteOf{one.Generation, uint32(id)}],
+		})
+	}
+	slices.SortFunc(r.Sites, func(a, b record.RefSite) int {
+		return cmp.Or(strings.Compare(a.Family, b.Family), strings.Compare(a.Place, b.Place))
+	})
+	return r
+}
+
+// traces reads the call traces of these devices.
+func (l *ledger) traces(looks []look, symbols *kernel.Symbols) (map[siteOf][]record.RefTrace, error) {
+	wanted := make(map[uint64]bool)
+	for i := range looks {
+		wanted[looks[i].Generation] = true
+	}
+	out := make(map[siteOf][]record.RefTrace)
+	err := l.eachTrace(func(key traceKey, v *traceValue) error {
+		if !wanted[key.Generation] || int(key.Site) >= len(l.table.byID) {
+			return nil
+		}
+		t, err := l.trace(key, v, symbols)
+		if err != nil {
+			return err
+		}
+		of := siteOf{key.Generation, key.Site}
+		out[of] = append(out[of], t)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the call traces of references: %w", err)
+	}
+	for _, traces := range out {
+		slices.SortFunc(traces, func(a, b record.RefTrace) int { return cmp.Compare(a.First, b.First) })
+	}
+	return out, nil
+}
+
+// traceBatch is how many traces are read with one call of the kernel.
+const traceBatch = 512
+
+func (l *ledger) eachTrace(f func(traceKey, *traceValue) error) error {
+	keys, values := make([]traceKey, traceBatch), make([]traceValue, traceBatch)
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := l.object.maps[ledgerMapRefTraces].BatchLookup(&cursor, keys, values, nil)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return err
+		}
+		for i := range n {
+			if err := f(keys[i], &values[i]); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return nil // that was the last
+		}
+	}
+}
+
+func (l *ledger) trace(key traceKey, v *traceValue, symbols *kernel.Symbols) (record.RefTrace, error) {
+	site := l.table.byID[key.Site]
+	t := record.RefTrace{
+		Family: site.family, Count: v.Count, First: v.First, Last: v.Last,
+		FirstThread: v.FirstThread.thread(), LastThread: v.LastThread.thread(),
+	}
+	from := ledgerMapStacks
+	if site.getter {
+		from = ledgerMapRefCallers
+	}
+	var err error
+	if t.Kernel, err = l.object.stackOf(from, key.Stack); err != nil {
+		return t, err
+	}
+	if site.getter {
+		t.Family = l.table.familyOfCaller(t.Kernel, symbols)
+	}
+	return t, nil
+}
+
+// familyOfCaller is for what the caller of a getter takes the reference: the family of
+// the first function that is no getter itself.
+func (t *siteTable) familyOfCaller(stack []uint64, symbols *kernel.Symbols) string {
+	if symbols == nil {
+		return refsite.Lookup
+	}
+	for _, pc := range stack {
+		frame, ok := symbols.Resolve(pc)
+		if !ok {
+			continue
+		}
+		if family, _ := t.families.Of(frame.Symbol, frame.Module); family != refsite.Lookup {
+			return family
+		}
+	}
+	return refsite.Lookup
+}

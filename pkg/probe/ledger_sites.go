@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/netns-trace/netns-trace/pkg/refsite"
+)
+
+// siteTable knows the reference sites by their number in the ledgers. A number stays
+// with its place: a module that comes back to another address keeps its counts.
+type siteTable struct {
+	families refsite.Families
+	hot      refsite.Families
+	allHot   bool // hot sites are watched too
+	room     int  // sites that a ledger has room for
+	found    int  // sites, those included that are not watched
+	byID     []*watchedSite
+	byPlace  map[string]*watchedSite
+	byAddr   map[uint64]*watchedSite
+	notUsed  map[string]string // place: why
+}
+
+// watchedSite is a site with its number.
+type watchedSite struct {
+	refsite.Site
+	id     uint32
+	family string
+	getter bool
+}
+
+// wireSite is struct site of bpf/ledger.bpf.c.
+type wireSite struct {
+	ID       uint32
+	Register uint16
+	Flags    uint16
+}
+
+const (
+	sitePut    = 1
+	siteGetter = 2
+)
+
+func (s *watchedSite) wire() wireSite {
+	w := wireSite{ID: s.id, Register: uint16(s.Register)}
+	if s.Op == refsite.Put {
+		w.Flags |= sitePut
+	}
+	if s.getter {
+		w.Flags |= siteGetter
+	}
+	return w
+}
+
+func (s *watchedSite) place() string { return placeOf(&s.Site) }
+
+func placeOf(s *refsite.Site) string {
+	place := fmt.Sprintf("%s+%#x", s.Symbol, s.Offset)
+	if s.Module != "" {
+		place += " [" + s.Module + "]"
+	}
+	return place
+}
+
+func findSites(ctx context.Context, k Kernel, allHot bool) (*siteTable, error) {
+	t := &siteTable{
+		allHot: allHot, byPlace: make(map[string]*watchedSite), byAddr: make(map[uint64]*watchedSite),
+		notUsed: make(map[string]string),
+	}
+	var err error
+	if t.families, err = refsite.LoadFamilies(); err != nil {
+		return nil, err
+	}
+	if t.hot, err = refsite.LoadHot(); err != nil {
+		return nil, err
+	}
+	sites, err := refsiteOf(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	t.room = len(sites) + spareSites
+	for i := range sites {
+		t.put(&sites[i])
+	}
+	return t, nil
+}
+
+// put gives a site its number, if it is to be watched.
+func (t *siteTable) put(s *refsite.Site) *watchedSite {
+	t.found++
+	place := placeOf(s)
+	if why := t.unfit(s); why != "" {
+		t.notUsed[place] = why
+		return nil
+	}
+	w := t.byPlace[place]
+	if w == nil {
+		if len(t.byID) == t.room {
+			t.notUsed[place] = "more sites than the ledgers have room for"
+			return nil
+		}
+		w = &watchedSite{id: uint32(len(t.byID))}
+		t.byID = append(t.byID, w)
+		t.byPlace[place] = w
+	}
+	delete(t.byAddr, w.Addr)
+	w.Site = *s
+	w.family, _ = t.families.Of(s.Symbol, s.Module)
+	w.getter = w.family == refsite.Lookup
+	t.byAddr[s.Addr] = w
+	return w
+}
+
+// unfit is why a site is not to be watched; "" when it is.
+func (t *siteTable) unfit(s *refsite.Site) string {
+	if s.Refused != "" {
+		return string(s.Refused)
+	}
+	if s.Rule == refsite.Stored {
+		// What a device has when it is made is read from it then.
+		return "the first reference of a new device, which is read from it"
+	}
+	if what, hot := t.hot.Of(s.Symbol, s.Module); hot && !t.allHot {
+		return "hit for every packet (" + what + "); --hot-sites watches it"
+	}
+	return ""
+}
+
+// add takes in the sites of a module that has been loaded, and returns them.
+func (t *siteTable) add(ctx context.Context, k Kernel, module string) ([]*watchedSite, error) {
+	sites, err := refsiteOf(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	var fresh []*watchedSite
+	for i := range sites {
+		if sites[i].Module != module {
+			continue
+		}
+		if w := t.put(&sites[i]); w != nil {
+			fresh = append(fresh, w)
+		}
+	}
+	return fresh, nil
+}
+
+// refuse takes in that the kernel lets nobody probe there.
+func (t *siteTable) refuse(addr uint64, why error) {
+	if w := t.byAddr[addr]; w != nil {
+		t.notUsed[w.place()] = reason(why)
+	}
+}
+
+type siteRefusal struct{ place, reason string }
+
+// refused lists the sites that are not watched, by place.
+func (t *siteTable) refused() []siteRefusal {
+	var out []siteRefusal
+	for _, place := range slices.Sorted(maps.Keys(t.notUsed)) {
+		out = append(out, siteRefusal{place, t.notUsed[place]})
+	}
+	return out
+}
+
+// watched lists the sites in the order in which to attach to them: first those whose
+// references are the ones that leak.
+func (t *siteTable) watched() []*watchedSite {
+	sites := slices.Clone(t.byID)
+	slices.SortStableFunc(sites, func(a, b *watchedSite) int { return cmp.Compare(rank(a), rank(b)) })
+	return sites
+}
+
+// firstFamilies are those behind most reports of devices that were never freed.
+var firstFamilies = []string{refsite.Lookup, "dst", "neighbour", "nexthop", "in_device", "inet6_dev", "AF_LLC socket", "CAN socket", "packet_socket"}
+
+func rank(s *watchedSite) int {
+	if i := slices.Index(firstFamilies, s.family); i >= 0 {
+		return i
+	}
+	return len(firstFamilies)
+}

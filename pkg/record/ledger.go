@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package record
+
+// RefLedger is the statement of one net_device's references: all holds and puts that
+// were counted, and the kernel's own count at that time.
+type RefLedger struct {
+	Time
+	Counter    uint64 // net_device.pcpu_refcnt, the per-CPU pointer
+	Generation uint64 // ns of CLOCK_MONOTONIC: when counting began; tells devices of one pointer apart
+	Dev        uint64 // address of the net_device; 0: not known, nor its names
+	Netns      NetnsID
+	Ifindex    int32
+	Name       string
+	// Before is how many references it had before they were counted, if Settled.
+	Before  int64
+	Settled bool
+	// Balance is holds less puts since then.
+	Balance int64
+	// Count is the kernel's own, if Counted: it could be read while nothing changed.
+	Count   int64
+	Counted bool
+	Sites   []RefSite // that were hit, by place
+	// Partial: not all sites are watched, or some were not from the beginning.
+	Partial bool
+}
+
+// FamilyLookup is the family of a reference of which only a getter is known, not who
+// called it.
+const FamilyLookup = "lookup"
+
+// RefSite is an instruction that takes or drops a reference, and how often it did so
+// for one device.
+type RefSite struct {
+	Place  string // symbol+0xoffset, and the module in brackets
+	Family string // of holders; for a getter that of its callers is in the traces
+	Put    bool
+	Getter bool
+	Hits   uint64
+	Traces []RefTrace
+}
+
+// RefTrace is one way to come to a site. Traces of a site add up to its hits at most.
+type RefTrace struct {
+	Family string // of the first caller that is no getter
+	Count  uint64
+	First  uint64 // ns of CLOCK_MONOTONIC
+	Last   uint64
+	// The threads that ran at the first and at the last time.
+	FirstThread Thread
+	LastThread  Thread
+	// Kernel is the call trace, innermost first; empty when none was taken.
+	Kernel []uint64
+}
+
+// ThreadState is what has become of a thread that took a reference.
+type ThreadState struct {
+	Time
+	Thread  Thread
+	Alive   bool     // its process is
+	Sockets []Socket // that the process has open
+}
+
+// Socket is an open socket of a process.
+type Socket struct {
+	FD       int
+	Inode    uint64
+	Protocol string // as the kernel names it: LLC, PACKET, TCP; "" when it does not tell
+}
