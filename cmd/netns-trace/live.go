@@ -299,8 +299,11 @@ func (o *liveOptions) speaker() speaker {
 }
 
 func (o *liveOptions) writer(f *os.File) report.Writer {
-	if o.json {
+	switch {
+	case o.json || o.format == formJSON:
 		return report.JSON{W: f}
+	case o.format != formText:
+		return report.Forms{W: f, Form: report.Form(o.format)}
 	}
 	color := o.color == "always" ||
 		o.color == "auto" && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"

@@ -36,6 +36,7 @@ type liveOptions struct {
 	csumEvery uint32
 	csumRate  uint32
 
+	format    string
 	json      bool
 	quiet     bool
 	verbose   bool
@@ -64,7 +65,8 @@ func (o *liveOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.hotSites, "hot-sites", false, "count also the references that are taken and dropped for every packet (tun, IPsec, nlmon)")
 	f.Uint32Var(&o.csumEvery, "csum-every", 1, "verify the checksum of one in `N` packets that a device has marked as verified; all are counted")
 	f.Uint32Var(&o.csumRate, "csum-rate", 10000, "verify at most `N` of those a second; the others are counted as unchecked (0: verify none)")
-	f.BoolVar(&o.json, "json", false, "print findings as JSON, one a line")
+	f.StringVar(&o.format, "format", formText, "how findings are printed: text, json, or references only as kernel developers read them: ref_tracker, balance")
+	f.BoolVar(&o.json, "json", false, "the same as --format json: one finding a line")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print findings only: no start message, no last summary")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print whole stacks, and how each thing is seen on this kernel")
 	f.BoolVar(&o.rawAddrs, "raw-addresses", false, "print kernel and user addresses beside the symbols of stacks")
@@ -136,6 +138,8 @@ func (o *liveOptions) check() error {
 		return usagef("--device: a device's name has at most 15 characters, %q has %d", o.device, len(o.device))
 	case o.devices < 1 || o.devices > 1<<20:
 		return usagef("--devices must be from 1 to %d, got %d", 1<<20, o.devices)
+	case !slices.Contains(forms(), o.format):
+		return usagef("--format is %s, not %q", strings.Join(forms(), ", "), o.format)
 	case !slices.Contains([]string{"auto", "always", "never"}, o.color):
 		return usagef("--color is auto, always or never, not %q", o.color)
 	}

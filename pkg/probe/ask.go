@@ -28,6 +28,8 @@ type hook struct {
 	addr    uint64 // of the function, for the kinds that need it
 }
 
+var errSymbolsHidden = errors.New("the kernel hides its symbols' addresses (sysctl kernel.kptr_restrict)")
+
 var errAvoided = errors.New("not to be taken, as the user asked")
 
 // present reports whether the functions of a point are there: those of a module
@@ -97,7 +99,7 @@ func (a asker) hasType(name, what string, has func(string) (bool, error)) error 
 func (a asker) address(function string) (uint64, error) {
 	symbols := a.kernel.Symbols()
 	if symbols == nil {
-		return 0, errors.New("the kernel hides its symbols' addresses (sysctl kernel.kptr_restrict)")
+		return 0, errSymbolsHidden
 	}
 	if _, err := os.Stat(kprobePMU); err != nil {
 		return 0, errors.New("the kernel has no kprobes (CONFIG_KPROBE_EVENTS)")

@@ -162,7 +162,7 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 			&record.ConsoleWait{Time: 99, Text: "u"},
 		},
 		{
-			loadCsum, "module_load_record", 12,
+			loadNames, "module_load_record", 12,
 			[]map[string]uint64{{"name": 'v'}},
 			&record.ModuleLoad{Time: 99, Name: "v"},
 		},

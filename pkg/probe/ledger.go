@@ -45,6 +45,7 @@ const (
 	spareSites = 128
 	// ledgerHead is sizeof(struct ledger) less its hits, in bpf/ledger.bpf.c.
 	ledgerHead = 40
+	maxSites   = 4096 // MAX_SITES there
 )
 
 var ledgerPoints = []point{
@@ -265,7 +266,7 @@ func (l *ledger) moduleLoaded(ctx context.Context, k Kernel, module string) []Ou
 func refsiteOf(ctx context.Context, k Kernel) ([]refsite.Site, error) {
 	symbols := k.Symbols()
 	if symbols == nil {
-		return nil, errors.New("the kernel hides its symbols' addresses (sysctl kernel.kptr_restrict)")
+		return nil, errSymbolsHidden
 	}
 	sites, err := refsite.Running(ctx, symbols, k.Types)
 	if err != nil {

@@ -85,30 +85,35 @@ func (l *ledger) look() ([]look, error) {
 	return all, nil
 }
 
-// RefLedgers returns the ledgers of the devices for which want says so, by the
-// net_device's address, in the order in which counting began. It is empty when no
+// RefLedgers returns the ledgers of the devices for which want says so, in the order
+// in which counting began. What want is given has no sites yet. It is empty when no
 // ledger is kept.
-func (s *Session) RefLedgers(want func(dev uint64) bool) ([]record.RefLedger, error) {
-	l := s.ledger
-	if l == nil {
+func (s *Session) RefLedgers(want func(*record.RefLedger) bool) ([]record.RefLedger, error) {
+	if s.ledger == nil {
 		return nil, nil
 	}
+	return s.ledger.statements(s.kernel, want)
+}
+
+func (l *ledger) statements(k Kernel, want func(*record.RefLedger) bool) ([]record.RefLedger, error) {
 	at := now()
 	looks, err := l.look()
 	if err != nil {
 		return nil, err
 	}
-	looks = slices.DeleteFunc(looks, func(one look) bool { return !want(one.Dev) })
+	looks = slices.DeleteFunc(looks, func(one look) bool { return !want(new(l.statement(at, &one))) })
 	if len(looks) == 0 {
 		return nil, nil
 	}
-	traces, err := l.traces(looks, s.kernel.Symbols())
+	traces, err := l.traces(looks, k.Symbols())
 	if err != nil {
 		return nil, err
 	}
 	out := make([]record.RefLedger, 0, len(looks))
 	for i := range looks {
-		out = append(out, l.statement(at, &looks[i], traces))
+		r := l.statement(at, &looks[i])
+		r.Sites = l.sites(&looks[i], traces)
+		out = append(out, r)
 	}
 	slices.SortFunc(out, func(a, b record.RefLedger) int { return cmp.Compare(a.Generation, b.Generation) })
 	return out, nil
@@ -120,27 +125,32 @@ type siteOf struct {
 	site       uint32
 }
 
-func (l *ledger) statement(at record.Time, one *look, traces map[siteOf][]record.RefTrace) record.RefLedger {
-	r := record.RefLedger{
+func (l *ledger) statement(at record.Time, one *look) record.RefLedger {
+	return record.RefLedger{
 		Time: at, Counter: one.Counter, Generation: one.Generation, Dev: one.Dev,
 		Netns: one.Netns.id(), Ifindex: one.Ifindex, Name: unix.ByteSliceToString(one.Name[:]),
 		Before: one.Before, Settled: one.Settled != 0, Balance: one.Balance,
 		Count: one.Count, Counted: one.Counted != 0, Partial: l.partial,
 	}
+}
+
+// sites lists those that were hit.
+func (l *ledger) sites(one *look, traces map[siteOf][]record.RefTrace) []record.RefSite {
+	var out []record.RefSite
 	for id, hits := range one.hits[:len(l.table.byID)] {
-		if hits == 0 {
+		w := l.table.byID[id]
+		if hits == 0 || w == nil {
 			continue
 		}
-		w := l.table.byID[id]
-		r.Sites = append(r.Sites, record.RefSite{
+		out = append(out, record.RefSite{
 			Place: w.place(), Family: w.family, Put: w.Op == refsite.Put, Getter: w.getter, Hits: hits,
 			Traces: traces[siteOf{one.Generation, uint32(id)}],
 		})
 	}
-	slices.SortFunc(r.Sites, func(a, b record.RefSite) int {
+	slices.SortFunc(out, func(a, b record.RefSite) int {
 		return cmp.Or(strings.Compare(a.Family, b.Family), strings.Compare(a.Place, b.Place))
 	})
-	return r
+	return out
 }
 
 // traces reads the call traces of these devices.
@@ -151,7 +161,7 @@ func (l *ledger) traces(looks []look, symbols *kernel.Symbols) (map[siteOf][]rec
 	}
 	out := make(map[siteOf][]record.RefTrace)
 	err := l.eachTrace(func(key traceKey, v *traceValue) error {
-		if !wanted[key.Generation] || int(key.Site) >= len(l.table.byID) {
+		if !wanted[key.Generation] || int(key.Site) >= len(l.table.byID) || l.table.byID[key.Site] == nil {
 			return nil
 		}
 		t, err := l.trace(key, v, symbols)

@@ -83,7 +83,7 @@ func findSites(ctx context.Context, k Kernel, allHot bool) (*siteTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.room = len(sites) + spareSites
+	t.room = min(len(sites)+spareSites, maxSites)
 	for i := range sites {
 		t.put(&sites[i])
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ type set struct {
 	points    []point
 	configure func(*ebpf.CollectionSpec) error
 	attached  func(maps map[string]*ebpf.Map) error // called once everything is attached; may be nil
+	maps      map[string]*ebpf.Map                  // that are there already: another object's
 }
 
 // object is what of a set is in the kernel.
@@ -66,6 +68,7 @@ func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) 
 	}
 	ask := asker{kernel: k, avoid: avoid, programs: spec.Programs}
 	o.loader = loader{spec: spec, cache: k.Types.Cache(), maps: map[string]*ebpf.Map{"ring": ring}}
+	maps.Copy(o.loader.maps, s.maps)
 	if err := o.loader.begin(s.points, ask); err != nil {
 		return nil, fmt.Errorf("loading the programs of %s: %w", s.detector, err)
 	}

@@ -34,8 +34,8 @@ func (a *account) net() int64 { return int64(a.holds - a.puts) }
 // oneSided reports whether nothing was ever dropped: then every entry is unmatched.
 func (a *account) oneSided() bool { return a.puts == 0 || a.holds == 0 }
 
-// accounts sorts a ledger's sites by what the references are for. It leaves out what
-// is balanced, and puts first what has most references left.
+// accounts sorts a ledger's sites by what the references are for, and puts first what
+// has most references left.
 func accounts(l *record.RefLedger) []account {
 	byFamily := make(map[string]*account)
 	add := func(family string, put bool, n uint64) *account {
@@ -72,9 +72,6 @@ func accounts(l *record.RefLedger) []account {
 	}
 	var out []account
 	for _, a := range byFamily {
-		if a.net() == 0 {
-			continue
-		}
 		slices.SortFunc(a.entries, func(x, y entry) int {
 			return cmp.Or(cmp.Compare(x.First, y.First), strings.Compare(x.place, y.place))
 		})
@@ -84,6 +81,11 @@ func accounts(l *record.RefLedger) []account {
 		return cmp.Or(cmp.Compare(b.net(), a.net()), strings.Compare(a.family, b.family))
 	})
 	return out
+}
+
+// open are the accounts that are not balanced.
+func open(all []account) []account {
+	return slices.DeleteFunc(all, func(a account) bool { return a.net() == 0 })
 }
 
 // words is what people call what a family is.

@@ -180,6 +180,7 @@ func (d *Detector) holderReport(w *device, h *holder, state finding.State, at ui
 		f.Summary = fmt.Sprintf("%s%s is no longer held by %s", w.name, where, words)
 		return f
 	}
+	d.left(w, f)
 	if h.ObjectRefsKnown {
 		f.Details["object_references"] = h.ObjectRefs
 		f.Facts = append(f.Facts, finding.Fact{Label: "object", Text: fmt.Sprintf("%s itself: %s", fam.name, references(int64(h.ObjectRefs)))})

@@ -35,7 +35,7 @@ type ledgerHolder struct {
 
 // unexplained is by how much the kernel's own count differs from the ledger; not ok
 // when that is not known.
-func (l *ledger) unexplained() (n int64, ok bool) {
+func unexplained(l *record.RefLedger) (n int64, ok bool) {
 	return l.Count - l.Before - l.Balance, l.Settled && l.Counted
 }
 
@@ -44,7 +44,7 @@ func (l *ledger) took(r *record.RefLedger) {
 	if l.Generation != r.Generation || told == nil {
 		told = make(map[string]*ledgerHolder)
 	}
-	*l = ledger{RefLedger: *r, accounts: accounts(r), told: told}
+	*l = ledger{RefLedger: *r, accounts: open(accounts(r)), told: told}
 }
 
 // settle says what of the ledger is to be told anew: families with more references
@@ -94,7 +94,7 @@ func (d *Detector) ledgerBalance(w *device, f *finding.Finding, left int64) {
 		f.Details["before_tracing"] = before
 		f.Facts = append(f.Facts, finding.Fact{Label: "before tracing", Text: references(before)})
 	}
-	unexplained, ok := l.unexplained()
+	unexplained, ok := unexplained(&l.RefLedger)
 	if !ok {
 		f.Facts = append(f.Facts, finding.Fact{Label: "unexplained", Text: "not known: references changed while they were counted"})
 		return
@@ -132,9 +132,17 @@ func (d *Detector) ledgerReport(w *device, h *ledgerHolder, state finding.State,
 		return f
 	}
 	f.Summary = fmt.Sprintf("%s%s is held by %s: %s left%s", w.name, where, a.words(), references(h.count), d.taker(a, f, at))
+	d.left(w, f)
 	d.traces(a, f)
 	d.release(a, f)
 	return f
+}
+
+// left says how many references of the device there are in all.
+func (d *Detector) left(w *device, f *finding.Finding) {
+	if left, ok := d.known.References(w.refcount); ok && w.refKnown {
+		f.Details["left"] = left
+	}
 }
 
 // taker says who took the references, if that is one: every hold is unmatched then, or

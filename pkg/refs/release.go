@@ -57,11 +57,9 @@ func (d *Detector) release(a *account, f *finding.Finding) {
 	for _, s := range sockets {
 		fds = append(fds, fmt.Sprintf("fd %d", s.FD))
 	}
-	f.Details["fds"] = sockets
-	f.Facts = append(f.Facts, finding.Fact{
-		Label: "release",
-		Text:  fmt.Sprintf("socket of %s, %s (%s): closing it frees the device", who, strings.Join(fds, ", "), sockets[0].Protocol),
-	})
+	text := fmt.Sprintf("socket of %s, %s (%s): closing it frees the device", who, strings.Join(fds, ", "), sockets[0].Protocol)
+	f.Details["fds"], f.Details["release"] = sockets, text
+	f.Facts = append(f.Facts, finding.Fact{Label: "release", Text: text})
 }
 
 // heldBy is a descriptor in a finding's details.

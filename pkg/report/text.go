@@ -137,6 +137,7 @@ type color string
 
 const (
 	dim    color = "2"
+	bold   color = "1"
 	red    color = "1;31"
 	yellow color = "1;33"
 	green  color = "32"

@@ -52,7 +52,7 @@ func (l *Live) lookAtHolders(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ledgers, err := l.session.RefLedgers(func(dev uint64) bool { return l.holders.known[dev] })
+	ledgers, err := l.session.RefLedgers(func(r *record.RefLedger) bool { return l.holders.known[r.Dev] })
 	if err != nil {
 		return err
 	}
