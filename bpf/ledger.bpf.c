@@ -13,6 +13,8 @@
  * paid for.
  */
 #include "net_device.h"
+
+#define MAX_STACKS 16384 /* two of one bucket lose the second */
 #include "stack_budget.h"
 
 #define MAX_SITES 4096

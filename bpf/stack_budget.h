@@ -13,7 +13,9 @@
 
 #include "emit.h"
 
+#ifndef MAX_STACKS
 #define MAX_STACKS 8192
+#endif
 #define STACK_NS 250000000ULL
 #define STACKS_AT_ONCE 256
 #define NO_STACK (-1)
