@@ -75,7 +75,7 @@ func (o *liveOptions) addFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.avoid, "avoid", nil, "ways of attaching not to use, such as fentry: "+kindNames())
 	f.IntVar(&o.ringBytes, "buffer", 1<<20, "`BYTES` of the buffer between kernel and user space, a power of two")
 	f.IntVar(&o.objects, "objects", 1<<16, "keep track of up to `N` objects that hold devices; each takes about 150 bytes of kernel memory")
-	f.Uint32Var(&o.devices, "devices", 4096, "count the references of up to `N` devices; each takes about 3 KB of kernel memory")
+	f.Uint32Var(&o.devices, "devices", 2048, "count the references of up to `N` devices; each takes about 8 KB of kernel memory")
 }
 
 func kindNames() string {

@@ -68,7 +68,7 @@ now and the statement is printed at Ctrl-C or after --duration.`,
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print whole call traces, and all of them")
 	f.BoolVar(&o.hotSites, "hot-sites", false, "count also the references that are taken and dropped for every packet (tun, IPsec, nlmon)")
 	f.BoolVar(&o.rawAddrs, "raw-addresses", false, "print kernel addresses beside the symbols of call traces")
-	f.Uint32Var(&o.room, "devices", 4096, "count the references of up to `N` devices; each takes about 3 KB of kernel memory")
+	f.Uint32Var(&o.room, "devices", 2048, "count the references of up to `N` devices; each takes about 8 KB of kernel memory")
 	return cmd
 }
 

@@ -133,7 +133,11 @@ func adoptLedger(ctx context.Context, k Kernel, theirs map[string]*ebpf.Map) (*l
 	options := LedgerOptions{Devices: info.MaxEntries}
 	set := &set{
 		detector: DetectorRefs, spec: loadLedger, points: ledgerPoints[:1], maps: theirs,
-		configure: func(spec *ebpf.CollectionSpec) error { return options.configure(spec, k, table) },
+		configure: func(spec *ebpf.CollectionSpec) error {
+			err := options.configure(spec, k, table)
+			spec.Maps[ledgerMapRefTraces].MaxEntries = theirs[ledgerMapRefTraces].MaxEntries()
+			return err
+		},
 	}
 	o, err := set.load(ctx, k, ring, nil)
 	if err != nil {

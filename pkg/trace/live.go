@@ -85,6 +85,9 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 		}
 		if time.Since(counted) >= countEvery {
 			counted = time.Now()
+			if err := l.session.SweepLedger(); err != nil {
+				return err
+			}
 			if err := l.lookAtDst(false); err != nil {
 				return err
 			}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/netns-trace/netns-trace/pkg/kernel"
+	"github.com/netns-trace/netns-trace/pkg/refsite"
+)
+
+// restingTraces is how long nothing must have happened to a call trace that is dropped
+// for being balanced: longer than it takes from a hold to its put.
+const restingTraces = uint64(10 * time.Second)
+
+// SweepLedger makes room for call traces once half of it is used: those of devices
+// that are gone, and of purposes for which a device has nothing left, tell nothing.
+// Counts are not touched.
+func (s *Session) SweepLedger() error {
+	l := s.ledger
+	if l == nil {
+		return nil
+	}
+	var used uint64
+	if err := l.object.maps[ledgerMapRefState].Lookup(stateTraces, &used); err != nil {
+		return fmt.Errorf("asking how many call traces there are: %w", err)
+	}
+	if used < uint64(l.object.maps[ledgerMapRefTraces].MaxEntries())/2 {
+		return nil
+	}
+	if err := l.sweep(s.kernel.Symbols()); err != nil {
+		return fmt.Errorf("dropping call traces that tell nothing: %w", err)
+	}
+	return nil
+}
+
+func (l *ledger) sweep(symbols *kernel.Symbols) error {
+	looks, err := l.look()
+	if err != nil {
+		return err
+	}
+	traces, err := l.traces(looks, symbols)
+	if err != nil {
+		return err
+	}
+	// The families that have something left, by device.
+	left := make(map[uint64]map[string]bool, len(looks))
+	for i := range looks {
+		net := make(map[string]int64)
+		for _, s := range l.sites(&looks[i], traces) {
+			sign := int64(1)
+			if s.Put {
+				sign = -1
+			}
+			rest := int64(s.Hits)
+			for _, t := range s.Traces {
+				net[t.Family] += sign * int64(t.Count)
+				rest -= int64(t.Count)
+			}
+			net[s.Family] += sign * rest
+		}
+		open := make(map[string]bool)
+		for family, n := range net {
+			if n != 0 {
+				open[family] = true
+			}
+		}
+		left[looks[i].Generation] = open
+	}
+	return l.drop(symbols, func(key traceKey, family string, v *traceValue) bool {
+		open, alive := left[key.Generation]
+		return !alive || !open[family] && v.Last+restingTraces < uint64(now())
+	})
+}
+
+// drop removes the call traces of which tells says so.
+func (l *ledger) drop(symbols *kernel.Symbols, tells func(traceKey, string, *traceValue) bool) error {
+	var dead []traceKey
+	kept := uint64(0)
+	families := make(map[int32]string) // of getters' callers, by stack
+	err := l.eachTrace(func(key traceKey, v *traceValue) error {
+		family, err := l.familyOf(key, symbols, families)
+		if err != nil {
+			return err
+		}
+		if tells(key, family, v) {
+			dead = append(dead, key)
+		} else {
+			kept++
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, key := range dead {
+		if err := l.object.maps[ledgerMapRefTraces].Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return err
+		}
+	}
+	// What came meanwhile is left out, which delays the next sweep a little.
+	return l.object.maps[ledgerMapRefState].Put(stateTraces, kept)
+}
+
+func (l *ledger) familyOf(key traceKey, symbols *kernel.Symbols, known map[int32]string) (string, error) {
+	if int(key.Site) >= len(l.table.byID) || l.table.byID[key.Site] == nil {
+		return refsite.Lookup, nil
+	}
+	site := l.table.byID[key.Site]
+	if !site.getter {
+		return site.family, nil
+	}
+	if family, ok := known[key.Stack]; ok {
+		return family, nil
+	}
+	stack, err := l.object.stackOf(ledgerMapRefCallers, key.Stack)
+	if err != nil {
+		return "", err
+	}
+	known[key.Stack] = l.table.familyOfCaller(stack, symbols)
+	return known[key.Stack], nil
+}
