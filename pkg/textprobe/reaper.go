@@ -23,15 +23,15 @@ type reaper struct {
 // startReaper starts a process that waits for this process to end, or for begin, and
 // then deletes the kprobe events whose lines in the kernel's list begin with prefix.
 // It is nobody's child when this returns.
-func startReaper(tracefs, prefix string) (*reaper, error) {
-	r, err := tryReaper(tracefs, prefix)
+func startReaper(list, prefix string) (*reaper, error) {
+	r, err := tryReaper(list, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("starting the process that deletes kprobe events later: %w", err)
 	}
 	return r, nil
 }
 
-func tryReaper(tracefs, prefix string) (_ *reaper, err error) {
+func tryReaper(list, prefix string) (_ *reaper, err error) {
 	var inherited []*os.File
 	defer func() {
 		for _, f := range inherited {
@@ -55,7 +55,6 @@ func tryReaper(tracefs, prefix string) (_ *reaper, err error) {
 	if err := keep(newEventfd()); err != nil {
 		return nil, err
 	}
-	list := filepath.Join(tracefs, "kprobe_events")
 	if err := keep(os.Open(list)); err != nil {
 		return nil, err
 	}
@@ -99,7 +98,7 @@ func reapStale(tracefs string) error {
 		return fmt.Errorf("looking for stale kprobe events: %w", err)
 	}
 	for _, name := range names {
-		r, err := startReaper(tracefs, "p:"+name+"/")
+		r, err := startReaper(filepath.Join(tracefs, "kprobe_events"), "p:"+name+"/")
 		if err != nil {
 			return err
 		}

@@ -52,12 +52,11 @@ var ErrClosed = errors.New("the set of probes is closed")
 // way is how targets get the program.
 type way interface {
 	fmt.Stringer
-	// attach adds targets and returns those that have the program now and those
-	// that were refused. With an error from ctx, or from the kernel for the stage
-	// as a whole, none of the stage has it.
+	// attach adds targets and returns those that have the program, or will have it
+	// when the next stage is attached, and those that were refused.
 	attach(ctx context.Context, stage []Target) (attached []Target, refused []Refusal, err error)
 	// forget frees what was attached in a module that is gone.
-	forget(module string)
+	forget(module string) error
 	// events is how many perf events are open.
 	events() int
 	// close disarms everything.
@@ -105,8 +104,12 @@ func Open(prog *ebpf.Program, o Options) (*Set, error) {
 }
 
 // Attach puts the program on one more stage of targets, all at once, and returns those
-// that the kernel refused. When ctx ends it returns its error soon; of this stage
-// nothing is then probed. A target that has the program already is passed over.
+// that the kernel refused. A target that has the program already is passed over. When
+// ctx ends Attach returns its error soon, and the set is to be closed: part of the
+// stage may then be probed.
+//
+// Two or three stages are a good number: what must be seen first, then the rest. From
+// the fourth on targets are armed one by one, which takes longer but keeps Close quick.
 func (s *Set) Attach(ctx context.Context, stage []Target) ([]Refusal, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,18 +130,19 @@ func (s *Set) Attach(ctx context.Context, stage []Target) ([]Refusal, error) {
 		return nil, nil
 	}
 	attached, refused, err := s.way.attach(ctx, fresh)
-	if err != nil {
-		return nil, fmt.Errorf("probing %d addresses: %w", len(fresh), err)
-	}
 	for _, t := range attached {
 		s.attached[t] = struct{}{}
 	}
 	s.refused += len(refused)
+	if err != nil {
+		return refused, fmt.Errorf("probing %d addresses: %w", len(fresh), err)
+	}
 	return refused, nil
 }
 
 // Forget tells that the module is gone. Its probes died with it; when it is loaded
-// again its addresses may be attached anew.
+// again its addresses may be attached anew. It frees what the kernel kept of them,
+// which takes about 20 ms a probe.
 func (s *Set) Forget(module string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,7 +154,8 @@ func (s *Set) Forget(module string) {
 			delete(s.attached, t)
 		}
 	}
-	s.way.forget(module)
+	// What could not be freed now goes when the set is closed.
+	_ = s.way.forget(module)
 }
 
 // Way is how the targets are attached: "tracefs" or "perf events".

@@ -47,7 +47,7 @@ func (w *single) events() int { return len(w.open) }
 func (w *single) attach(ctx context.Context, stage []Target) (done []Target, refused []Refusal, err error) {
 	for _, t := range stage {
 		if err := ctx.Err(); err != nil {
-			return nil, nil, errors.Join(err, w.closeAll(done))
+			return done, refused, err
 		}
 		// config1 is no symbol, so that config2 is an address.
 		e, err := openEvent(&unix.PerfEventAttr{Type: w.pmu, Ext1: 0, Ext2: t.Addr}, w.prog)
@@ -61,14 +61,14 @@ func (w *single) attach(ctx context.Context, stage []Target) (done []Target, ref
 	return done, refused, nil
 }
 
-func (w *single) forget(module string) {
+func (w *single) forget(module string) error {
 	var gone []Target
 	for t := range w.open {
 		if t.Module == module {
 			gone = append(gone, t)
 		}
 	}
-	_ = w.closeAll(gone) // the kernel has taken the probes off already
+	return w.closeAll(gone)
 }
 
 func (w *single) close() error {

@@ -3,14 +3,11 @@
 package textprobe
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/netns-trace/netns-trace/pkg/kernel"
@@ -61,62 +58,12 @@ func Clean(ctx context.Context) (int, error) {
 	if err != nil || len(names) == 0 {
 		return 0, err
 	}
-	deleted, err := clean(ctx, filepath.Join(tracefs.Path, "kprobe_events"), names)
+	deleted, err := deleteEvents(ctx, filepath.Join(tracefs.Path, "kprobe_events"), func(line string) bool {
+		name, _, _ := strings.Cut(strings.TrimPrefix(line, "p:"), "/")
+		return slices.Contains(names, name)
+	})
 	if err != nil {
 		return deleted, fmt.Errorf("deleting stale kprobe events: %w", err)
 	}
 	return deleted, nil
 }
-
-// clean deletes all probes of these groups, one by one as the reaper does.
-func clean(ctx context.Context, path string, groups []string) (int, error) {
-	list, err := os.Open(path)
-	if err != nil {
-		return 0, err
-	}
-	defer list.Close()
-	lines, err := linesOf(list, groups)
-	if err != nil {
-		return 0, err
-	}
-	events, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer events.Close()
-	deleted := 0
-	for _, line := range lines {
-		if err := ctx.Err(); err != nil {
-			return deleted, err
-		}
-		_, err := io.WriteString(events, deletion(line))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a reaper was faster
-			return deleted, err
-		}
-		if err == nil {
-			deleted++
-		}
-	}
-	return deleted, nil
-}
-
-// maxLines bounds the lines of the kernel's list that are looked at.
-const maxLines = 1 << 20
-
-// linesOf returns the definitions of these groups from the kernel's list.
-func linesOf(list io.Reader, groups []string) ([]string, error) {
-	var lines []string
-	sc := bufio.NewScanner(list)
-	for n := 0; n < maxLines && sc.Scan(); n++ {
-		for _, g := range groups {
-			if strings.HasPrefix(sc.Text(), "p:"+g+"/") {
-				lines = append(lines, sc.Text())
-			}
-		}
-	}
-	return lines, sc.Err()
-}
-
-// deletion makes a line of the list one that deletes that probe alone. The address in
-// it is not the real one but what the kernel shows in its place: it compares that.
-func deletion(line string) string { return "-" + line[1:] + "\n" }

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Textprobes puts a counting program on every reference site of the running kernel,
-// as netns-trace would, and takes it off. It is for guests.
+// by stages, until it gets SIGINT or SIGTERM. At SIGUSR1 it looks again, as after a
+// module was loaded or unloaded. It is for guests; it prints what it does, a line a
+// step, with how long that took.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/netns-trace/netns-trace/pkg/kernel"
@@ -24,67 +26,107 @@ import (
 
 type options struct {
 	noTracefs bool
-	atLoads   bool
-	size      int
-	repeat    int
+	loads     bool
+	unguarded bool
+	first     int
+	stage     int
+	rounds    int
 }
 
 func main() {
 	var o options
 	flag.BoolVar(&o.noTracefs, "no-tracefs", false, "perf events only")
-	flag.BoolVar(&o.atLoads, "loads", false, "probe the load before a site where there is one")
-	flag.IntVar(&o.size, "stage", 100, "addresses a stage")
-	flag.IntVar(&o.repeat, "repeat", 1, "scan and attach as often as this")
+	flag.BoolVar(&o.loads, "loads", false, "probe the load before a site where there is one")
+	flag.BoolVar(&o.unguarded, "unguarded", false, "probe also where refsite says not to: may crash the kernel")
+	flag.IntVar(&o.first, "first", 24, "addresses of the first stage")
+	flag.IntVar(&o.stage, "stage", 1000, "addresses of each later stage")
+	flag.IntVar(&o.rounds, "rounds", 0, "attach and close as often as this, then end")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, o); err != nil {
+	err := run(ctx, o)
+	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "textprobes:", err)
 		os.Exit(1)
 	}
 }
 
 func run(ctx context.Context, o options) error {
-	if err := rlimit.RemoveMemlock(); err != nil {
+	if err := rlimit.RemoveMemlock(); err != nil { // 5.10
 		return err
 	}
-	began := time.Now()
-	targets, err := scan(ctx, o)
+	hits, err := newCounter()
 	if err != nil {
 		return err
 	}
-	said(began, "scanned sites=%d", len(targets))
-	counts, prog, err := counter(targets)
-	if err != nil {
-		return err
-	}
-	for range o.repeat {
-		if err := probe(ctx, o, targets, prog); err != nil {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGUSR1)
+	for range max(o.rounds, 1) {
+		if err := round(ctx, o, hits, again); err != nil {
 			return err
 		}
 	}
-	tell(counts)
-	return nil
+	return hits.tell()
 }
 
-func probe(ctx context.Context, o options, targets []textprobe.Target, prog *ebpf.Program) error {
+// round opens a set, attaches, and closes it when it is told to.
+func round(ctx context.Context, o options, hits counter, again <-chan os.Signal) error {
 	began := time.Now()
-	set, err := textprobe.Open(prog, textprobe.Options{NoTracefs: o.noTracefs})
+	set, err := textprobe.Open(hits.program, textprobe.Options{NoTracefs: o.noTracefs})
 	if err != nil {
 		return err
 	}
-	said(began, "opened way=%q", set.Way())
-	if err := set.WhyNotTracefs(); err != nil {
-		said(began, "not tracefs: %v", err)
-	}
-	all := time.Now()
-	for first := 0; first < len(targets); first += o.size {
+	said(began, "opened way=%q why=%v", set.Way(), set.WhyNotTracefs())
+	err = attached(ctx, o, set, hits, again)
+	began = time.Now()
+	err = errors.Join(err, set.Close())
+	said(began, "off")
+	return err
+}
+
+// attached attaches, again at each signal, until ctx ends.
+func attached(ctx context.Context, o options, set *textprobe.Set, hits counter, again <-chan os.Signal) error {
+	var targets []textprobe.Target
+	for {
 		began := time.Now()
-		stage := targets[first:min(first+o.size, len(targets))]
+		for _, module := range unloaded(targets) {
+			set.Forget(module)
+			targets = slices.DeleteFunc(targets, func(t textprobe.Target) bool { return t.Module == module })
+			said(began, "forgot module=%s", module)
+		}
+		// Where there is a probe the scan does not see the instruction any more.
+		found, err := scan(ctx, o)
+		if err != nil {
+			return err
+		}
+		targets = append(targets, found...)
+		if err := hits.expect(targets); err != nil {
+			return err
+		}
+		if err := attach(ctx, o, set, targets); err != nil {
+			return err
+		}
+		if o.rounds > 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-again:
+		}
+	}
+}
+
+func attach(ctx context.Context, o options, set *textprobe.Set, targets []textprobe.Target) error {
+	began := time.Now()
+	for size := o.first; len(targets) > 0; size = o.stage {
+		stage := targets[:min(size, len(targets))]
+		targets = targets[len(stage):]
+		began := time.Now()
 		refused, err := set.Attach(ctx, stage)
 		if err != nil {
 			said(began, "stopped: %v", err)
-			break
+			return err
 		}
 		for _, r := range refused {
 			fmt.Printf("refused addr=%#x module=%s: %v\n", r.Addr, r.Module, r.Reason)
@@ -92,17 +134,13 @@ func probe(ctx context.Context, o options, targets []textprobe.Target, prog *ebp
 		said(began, "stage targets=%d", len(stage))
 	}
 	c := set.Counts()
-	said(all, "ready attached=%d refused=%d stages=%d", c.Attached, c.Refused, c.Stages)
-	if o.repeat == 1 {
-		<-ctx.Done()
-	}
-	began = time.Now()
-	err = set.Close()
-	said(began, "off")
-	return err
+	said(began, "ready attached=%d refused=%d stages=%d", c.Attached, c.Refused, c.Stages)
+	return nil
 }
 
+// scan finds what to probe. What may not be probed is printed.
 func scan(ctx context.Context, o options) ([]textprobe.Target, error) {
+	began := time.Now()
 	symbols, err := kernel.LoadSymbols()
 	if err != nil {
 		return nil, err
@@ -113,63 +151,32 @@ func scan(ctx context.Context, o options) ([]textprobe.Target, error) {
 	}
 	var targets []textprobe.Target
 	for _, s := range sites {
-		if s.Refused != "" {
+		if s.Refused != "" && !o.unguarded {
 			fmt.Printf("skipped %s+%#x module=%s: %s\n", s.Symbol, s.Offset, s.Module, s.Refused)
 			continue
 		}
-		addr := s.Addr
-		if o.atLoads && s.LoadAddr != 0 {
-			addr = s.LoadAddr
+		t := textprobe.Target{Addr: s.Addr, Module: s.Module}
+		if o.loads && s.LoadAddr != 0 {
+			t.Addr = s.LoadAddr
 		}
-		targets = append(targets, textprobe.Target{Addr: addr, Module: s.Module})
+		targets = append(targets, t)
 	}
+	said(began, "scanned sites=%d", len(targets))
 	return targets, nil
 }
 
-// counter is a program that counts its hits by address, and its map.
-func counter(targets []textprobe.Target) (*ebpf.Map, *ebpf.Program, error) {
-	counts, err := ebpf.NewMap(&ebpf.MapSpec{
-		Name: "hits", Type: ebpf.Hash, KeySize: 8, ValueSize: 8, MaxEntries: uint32(len(targets) + 1),
-	})
-	if err != nil {
-		return nil, nil, err
-	}
+// unloaded returns the modules that targets are in and that are not loaded any more.
+func unloaded(targets []textprobe.Target) []string {
+	var modules []string
 	for _, t := range targets {
-		if err := counts.Put(t.Addr, uint64(0)); err != nil {
-			return nil, nil, err
+		if t.Module == "" || slices.Contains(modules, t.Module) {
+			continue
+		}
+		if _, err := os.Stat("/sys/module/" + t.Module); err != nil {
+			modules = append(modules, t.Module)
 		}
 	}
-	const ip = 16 * 8 // in struct pt_regs of x86-64
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "count_hits", Type: ebpf.Kprobe, License: "GPL",
-		Instructions: asm.Instructions{
-			asm.LoadMem(asm.R2, asm.R1, ip, asm.DWord),
-			asm.Sub.Imm(asm.R2, 1),
-			asm.StoreMem(asm.RFP, -8, asm.R2, asm.DWord),
-			asm.LoadMapPtr(asm.R1, counts.FD()),
-			asm.Mov.Reg(asm.R2, asm.RFP),
-			asm.Add.Imm(asm.R2, -8),
-			asm.FnMapLookupElem.Call(),
-			asm.JEq.Imm(asm.R0, 0, "out"),
-			asm.Mov.Imm(asm.R1, 1),
-			asm.StoreXAdd(asm.R0, asm.R1, asm.DWord),
-			asm.Mov.Imm(asm.R0, 0).WithSymbol("out"),
-			asm.Return(),
-		},
-	})
-	return counts, prog, err
-}
-
-func tell(counts *ebpf.Map) {
-	var addr, n, hits uint64
-	var places int
-	for it := counts.Iterate(); it.Next(&addr, &n); {
-		if n > 0 {
-			places++
-			hits += n
-		}
-	}
-	fmt.Printf("hits=%d places=%d\n", hits, places)
+	return modules
 }
 
 // said prints a line with how long it took.
