@@ -54,8 +54,16 @@ enum bpf_func_id {
 #define EINPROGRESS 115
 #define IFNAMSIZ 16
 #define MAX_ERRNO 4095
+#define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define TCP_LISTEN 10
+
+#define NSFS_MAGIC 0x6e736673
+#define SOCKFS_MAGIC 0x534f434b
+#define S_IFMT 0170000
+#define S_IFCHR 0020000
+#define TUN_RDEV (10 << 20 | 200) /* /dev/net/tun, as MKDEV() spells it */
 
 /* dst_entry.flags: the entry is left out of its dst_ops' counter; unchanged since 3.0 */
 #define DST_NOCOUNT 0x0008
@@ -118,8 +126,31 @@ typedef struct refcount_struct {
 	atomic_t refs;
 } refcount_t;
 
+struct proc_ns_operations {
+	char *name; /* "net" */
+};
+
+struct dentry;
+
 struct ns_common {
 	unsigned int inum;
+	refcount_t count; /* 5.11 to 6.17 */
+	struct proc_ns_operations *ops;
+	struct dentry *stashed; /* that of its file, while there is one */
+};
+
+struct ns_common___own_count {
+	refcount_t __ns_ref; /* since 6.18 */
+};
+
+typedef atomic64_t atomic_long_t;
+
+struct ns_common___as_number {
+	atomic_long_t stashed; /* the same, as 6.1 and before have it */
+};
+
+struct list_head {
+	struct list_head *next;
 };
 
 struct net_device;
@@ -158,6 +189,7 @@ struct netns_xfrm {
 };
 
 struct net {
+	struct list_head list; /* of all that live, in a ring */
 	struct ns_common ns;
 	__u64 net_cookie; /* since 5.12 (3d368ab87cf6) given at birth */
 	__u32 hash_mix;   /* random, given at birth */
@@ -169,6 +201,10 @@ struct net {
 /* before 5.12: an atomic64_t, and 0 until a socket asked for it */
 struct net___before_5_12 {
 	atomic64_t net_cookie;
+};
+
+struct net___before_5_11 {
+	refcount_t count;
 };
 
 struct nsproxy {
@@ -200,6 +236,15 @@ struct bpf_iter_meta {
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
+};
+
+struct file;
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
 };
 
 struct bpf_iter__bpf_map_elem {
@@ -302,7 +347,55 @@ struct fib_nh_common {
 	} nhc_gw; /* 16 bytes, for IPv6 */
 };
 
-struct sock;
+struct super_block {
+	unsigned long s_magic;
+};
+
+struct inode {
+	unsigned short i_mode;
+	unsigned int i_rdev;
+	unsigned long i_ino;
+	struct super_block *i_sb;
+	void *i_private; /* of nsfs: a struct ns_common */
+};
+
+struct file {
+	struct inode *f_inode;
+	void *private_data; /* of a socket: a struct socket */
+};
+
+struct sk_buff;
+
+struct sk_buff_head {
+	struct sk_buff *next;
+	__u32 qlen;
+};
+
+struct sock_common {
+	unsigned short skc_family;
+	unsigned char skc_state;
+	unsigned char skc_net_refcnt : 1;
+	possible_net_t skc_net;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	struct sk_buff_head sk_receive_queue;
+	unsigned short sk_type;
+	unsigned short sk_protocol;
+	__u32 sk_ack_backlog;
+};
+
+/* Files on their way from one process to another (SCM_RIGHTS). */
+struct scm_fp_list {
+	short count;
+	struct file *fp[253];
+};
+
+/* What a message of a unix socket has in sk_buff.cb. */
+struct unix_skb_parms {
+	struct scm_fp_list *fp;
+};
 
 struct packet_type {
 	struct net_device *dev;
@@ -338,6 +431,8 @@ struct Qdisc {
 };
 
 struct sk_buff {
+	struct sk_buff *next;
+	char cb[48];
 	struct net_device *dev;
 	unsigned int len;
 	unsigned int data_len; /* of it, in fragments */

@@ -29,6 +29,10 @@ enum record_type {
 	RECORD_DST_CROSSING = 16, /* a dst entry was released from another account than it was charged to */
 	RECORD_HOLDER = 18,       /* an object that points at a net_device in unregistration */
 	RECORD_NETNS_BIRTH = 19,  /* a network namespace was made */
+	RECORD_NETNS_ALIVE = 30,  /* a network namespace in the kernel's list */
+	RECORD_NETNS_LIST = 31,   /* that list was gone through */
+	RECORD_NETNS_TASK = 32,   /* a thread that is in a network namespace */
+	RECORD_NETNS_FILE = 33,   /* an open file that keeps a network namespace alive */
 };
 
 #define RECORD_VERSION 1
@@ -190,6 +194,52 @@ struct netns_birth_record {
 	struct record_header header;
 	struct netns_id netns;
 	struct thread_id thread; /* that made it */
+};
+
+struct netns_alive_record {
+	struct record_header header;
+	struct netns_id netns;
+	__u32 references; /* on the namespace */
+	__u32 in_nsfs; /* 1: a file of it is open or bind-mounted; all of them are one reference */
+};
+
+struct netns_list_record {
+	struct record_header header;
+	__u32 namespaces;
+	__u32 whole; /* 0: the list changed meanwhile, so that the way through it was lost */
+};
+
+struct netns_task_record {
+	struct record_header header;
+	struct thread_id thread;
+	struct netns_id netns;
+	__u64 nsproxy; /* address: threads that share one are one reference */
+	__u32 leader_inum; /* the namespace of its process's first thread; 0: that has exited */
+	__u32 nr_threads; /* of the process */
+};
+
+enum netns_file_kind {
+	NETNS_FILE_NSFS = 1, /* a file of the namespace: /proc/PID/ns/net or a bind mount, opened */
+	NETNS_FILE_SOCKET, /* a socket */
+	NETNS_FILE_TUN, /* /dev/net/tun, whose files have a socket of their own */
+	NETNS_FILE_CUT, /* a unix socket with more on its way than is looked at; no namespace */
+};
+
+struct netns_file_record {
+	struct record_header header;
+	struct thread_id thread; /* whose table of descriptors has it, or has its carrier */
+	struct netns_id netns;
+	__u64 object; /* address of the sock, or of the namespace */
+	__u64 inode; /* of the file */
+	__u64 carrier; /* inode of the unix socket that has it in a message; 0: it is a descriptor */
+	__u32 fd; /* of the file, or of its carrier */
+	__u32 kind; /* enum netns_file_kind */
+	__u32 counted; /* 1: it is a reference on the namespace; sockets of the kernel are not */
+	__u32 family; /* of a socket: AF_, */
+	__u32 socket_type; /* SOCK_, */
+	__u32 protocol;
+	__u32 state; /* TCP_, which other protocols use too, */
+	__u32 waiting; /* and connections that wait to be accepted: each is a reference */
 };
 
 struct module_load_record {

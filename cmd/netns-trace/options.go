@@ -205,19 +205,28 @@ func (o *liveOptions) homeInode() (uint32, error) {
 	if o.home == "" || o.home == homeAny {
 		return 0, nil
 	}
-	path := o.home
+	inode, err := netnsInode(o.home)
+	if err != nil {
+		return 0, usageError{fmt.Errorf("--home: %w", err)}
+	}
+	return inode, nil
+}
+
+// netnsInode finds a namespace by its name for `ip netns`, its path or its number.
+func netnsInode(which string) (uint32, error) {
+	path := which
 	if !strings.Contains(path, "/") {
-		path = filepath.Join("/run/netns", o.home)
+		path = filepath.Join("/run/netns", which)
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {
-		if n, err := strconv.ParseUint(o.home, 10, 32); err == nil && n > 0 {
+		if n, err := strconv.ParseUint(which, 10, 32); err == nil && n > 0 {
 			return uint32(n), nil
 		}
-		return 0, usagef("--home: no network namespace %q: %s: %w", o.home, path, err)
+		return 0, fmt.Errorf("no network namespace %q: %s: %w", which, path, err)
 	}
 	if fs.Type != nsfsMagic {
-		return 0, usagef("--home: %s is not a network namespace", path)
+		return 0, fmt.Errorf("%s is not a network namespace", path)
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {

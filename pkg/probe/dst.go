@@ -147,14 +147,14 @@ const (
 // detector is not running or cannot read counters.
 func (s *Session) DstCounters() ([]record.DstCounter, error) {
 	o := s.objects[DetectorDst]
-	if o == nil || o.iterators[iterMapElem] == nil {
+	if o == nil || o.iterators[dstProgLookIter] == nil {
 		return nil, nil
 	}
 	missed, err := o.dstMissed()
 	if err != nil {
 		return nil, err
 	}
-	f, err := o.iterators[iterMapElem].Open()
+	f, err := o.iterators[dstProgLookIter].Open()
 	if err != nil {
 		return nil, fmt.Errorf("looking at the counters of dst_ops: %w", err)
 	}

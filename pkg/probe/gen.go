@@ -10,6 +10,7 @@ package probe
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target amd64,arm64 -go-package probe -no-global-types threads ../../bpf/threads.bpf.c -- -I../../headers -mcpu=v3 -O2 -Wall -Werror
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target amd64,arm64 -go-package probe -no-global-types refs ../../bpf/refs.bpf.c -- -I../../headers -mcpu=v3 -O2 -Wall -Werror
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target amd64,arm64 -go-package probe -no-global-types names ../../bpf/names.bpf.c -- -I../../headers -mcpu=v3 -O2 -Wall -Werror
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target amd64,arm64 -go-package probe -no-global-types pins ../../bpf/pins.bpf.c -- -I../../headers -mcpu=v3 -O2 -Wall -Werror
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target amd64,arm64 -go-package probe -no-global-types csum ../../bpf/csum.bpf.c -- -I../../headers -mcpu=v3 -O2 -Wall -Werror
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target amd64,arm64 -go-package probe -no-global-types dst ../../bpf/dst.bpf.c -- -I../../headers -mcpu=v3 -O2 -Wall -Werror
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target amd64,arm64 -go-package probe -no-global-types ledger ../../bpf/ledger.bpf.c -- -I../../headers -mcpu=v3 -O2 -Wall -Werror

@@ -3,7 +3,6 @@
 package probe
 
 import (
-	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
@@ -136,11 +135,11 @@ const (
 // family; nil when that cannot be seen on this kernel.
 func (s *Session) ScanHolders() ([]record.Holder, *record.HolderScan, error) {
 	o := s.objects[DetectorRefs]
-	if o == nil || o.iterators[iterMapElem] == nil {
+	if o == nil || o.iterators[refsProgHoldersIter] == nil {
 		return nil, nil, nil
 	}
 	scan := holderScan{started: now(), counts: make(map[record.HolderCount]int), byDev: make(map[uint64][]record.Holder)}
-	f, err := o.iterators[iterMapElem].Open()
+	f, err := o.iterators[refsProgHoldersIter].Open()
 	if err != nil {
 		return nil, nil, fmt.Errorf("looking at what holds the devices that wait: %w", err)
 	}
@@ -160,31 +159,17 @@ func (s *Session) ScanHolders() ([]record.Holder, *record.HolderScan, error) {
 // holderScan takes in what the iterator writes.
 type holderScan struct {
 	started record.Time
-	decoder record.Decoder
 	counts  map[record.HolderCount]int // its Count left 0
 	byDev   map[uint64][]record.Holder
 }
 
 func (s *holderScan) read(from io.Reader) error {
-	in := bufio.NewReader(from)
-	var raw [holderBytes]byte
-	for {
-		if _, err := io.ReadFull(in, raw[:]); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
+	return eachRecord(from, func(rec record.Record) {
+		if h, ok := rec.(*record.Holder); ok {
+			s.counts[record.HolderCount{Dev: h.Dev, Family: h.Family}]++
+			s.keep(h)
 		}
-		rec, err := s.decoder.Decode(raw[:])
-		if err != nil {
-			return err
-		}
-		h, ok := rec.(*record.Holder)
-		if !ok {
-			return fmt.Errorf("%T among the holders", rec)
-		}
-		s.counts[record.HolderCount{Dev: h.Dev, Family: h.Family}]++
-		s.keep(h)
-	}
+	})
 }
 
 // keep remembers the oldest of a device.
@@ -242,7 +227,3 @@ func (o *object) stackOf(stacks string, id int32) ([]uint64, error) {
 	}
 	return pcs, nil
 }
-
-const (
-	holderBytes = 128 // sizeof(struct holder_record)
-)

@@ -157,6 +157,36 @@ func TestRecordsAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 			},
 		},
 		{
+			loadPins, "netns_alive_record", 30,
+			[]map[string]uint64{netns("netns", 1, 2), {"references": 3, "in_nsfs": 1}},
+			&record.NetnsAlive{Time: 99, Netns: record.NetnsID{Cookie: 1, Inode: 2}, References: 3, InNsfs: true},
+		},
+		{
+			loadPins, "netns_list_record", 31,
+			[]map[string]uint64{{"namespaces": 1, "whole": 1}},
+			&record.NetnsList{Time: 99, Namespaces: 1, Whole: true},
+		},
+		{
+			loadPins, "netns_task_record", 32,
+			[]map[string]uint64{thread("thread", 1, 2, 3), netns("netns", 4, 5), {"nsproxy": 6, "leader_inum": 7, "nr_threads": 8}},
+			&record.NetnsTask{
+				Time: 99, Thread: record.Thread{TGID: 1, TID: 2, Start: 3, Comm: "d"}, Netns: record.NetnsID{Cookie: 4, Inode: 5},
+				Nsproxy: 6, Leader: 7, Threads: 8,
+			},
+		},
+		{
+			loadPins, "netns_file_record", 33,
+			[]map[string]uint64{thread("thread", 1, 2, 3), netns("netns", 4, 5), {
+				"object": 6, "inode": 7, "carrier": 8, "fd": 9, "kind": 2, "counted": 1,
+				"family": 10, "socket_type": 11, "protocol": 12, "state": 13, "waiting": 14,
+			}},
+			&record.NetnsFile{
+				Time: 99, Thread: record.Thread{TGID: 1, TID: 2, Start: 3, Comm: "d"}, Netns: record.NetnsID{Cookie: 4, Inode: 5},
+				Object: 6, Inode: 7, Carrier: 8, FD: 9, Kind: record.NetnsFileSocket, Counted: true,
+				Family: 10, Type: 11, Proto: 12, State: 13, Waiting: 14,
+			},
+		},
+		{
 			loadRefs, "console_wait_record", 11,
 			[]map[string]uint64{{"text": 'u'}},
 			&record.ConsoleWait{Time: 99, Text: "u"},

@@ -34,7 +34,7 @@ type object struct {
 	// missedBefore are the missed hits of programs that were unloaded.
 	missedBefore uint64
 	links        []attachment
-	iterators    map[string]*link.Iter // by what they go through
+	iterators    map[string]*link.Iter // by program
 
 	detector string
 	points   []point // of the plan, in its order
@@ -187,7 +187,7 @@ func (o *object) take(way Way, hooks []hook, over *ebpf.Map) error {
 	}
 	for i, c := range taken {
 		if it, ok := c.(*link.Iter); ok {
-			o.iterators[hooks[i].target] = it
+			o.iterators[hooks[i].program] = it
 		}
 	}
 	o.links = append(o.links, attachment{way, taken})

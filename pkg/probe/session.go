@@ -247,10 +247,10 @@ func (s *Session) pointsLoaded(ctx context.Context, module string) []Outcome {
 // ring buffer like everything else: threads that are away and were not known to be.
 func (s *Session) Scan() error {
 	o := s.objects[DetectorThreads]
-	if o == nil || o.iterators["task"] == nil {
+	if o == nil || o.iterators[threadsProgScanIter] == nil {
 		return nil
 	}
-	if err := runIterator(o.iterators["task"]); err != nil {
+	if err := runIterator(o.iterators[threadsProgScanIter]); err != nil {
 		return fmt.Errorf("looking at the threads that live already: %w", err)
 	}
 	return nil

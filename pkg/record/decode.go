@@ -31,6 +31,10 @@ const (
 	typeDstCrossing  = 16
 	typeHolder       = 18
 	typeNetnsBirth   = 19
+	typeNetnsAlive   = 30
+	typeNetnsList    = 31
+	typeNetnsTask    = 32
+	typeNetnsFile    = 33
 )
 
 // Sizes on the wire. A record may be longer than its size here: a newer writer
@@ -67,6 +71,10 @@ var bodySize = map[uint16]int{
 	typeDstCrossing:  2*netnsSize + 48,
 	typeHolder:       24 + threadSize + 24 + 2*16,
 	typeNetnsBirth:   netnsSize + threadSize,
+	typeNetnsAlive:   netnsSize + 8,
+	typeNetnsList:    8,
+	typeNetnsTask:    threadSize + netnsSize + 16,
+	typeNetnsFile:    threadSize + netnsSize + 24 + 32,
 }
 
 // ErrMalformed is wrapped by every error of Decode.
@@ -99,6 +107,10 @@ type Decoder struct {
 	dstCrossing  DstCrossing
 	holder       Holder
 	netnsBirth   NetnsBirth
+	netnsAlive   NetnsAlive
+	netnsList    NetnsList
+	netnsTask    NetnsTask
+	netnsFile    NetnsFile
 
 	comms commCache
 }
@@ -191,6 +203,25 @@ func (d *Decoder) body(kind uint16, t Time) Record {
 	case typeNetnsBirth:
 		r := &d.netnsBirth
 		r.Time, r.Netns, r.Thread = t, c.netns(), c.thread()
+		return r
+	case typeNetnsAlive:
+		r := &d.netnsAlive
+		r.Time, r.Netns, r.References, r.InNsfs = t, c.netns(), c.u32(), c.u32() != 0
+		return r
+	case typeNetnsList:
+		r := &d.netnsList
+		r.Time, r.Namespaces, r.Whole = t, c.u32(), c.u32() != 0
+		return r
+	case typeNetnsTask:
+		r := &d.netnsTask
+		r.Time, r.Thread, r.Netns, r.Nsproxy, r.Leader, r.Threads = t, c.thread(), c.netns(), c.u64(), c.u32(), c.u32()
+		return r
+	case typeNetnsFile:
+		r := &d.netnsFile
+		r.Time, r.Thread, r.Netns = t, c.thread(), c.netns()
+		r.Object, r.Inode, r.Carrier = c.u64(), c.u64(), c.u64()
+		r.FD, r.Kind, r.Counted = c.u32(), NetnsFileKind(c.u32()), c.u32() != 0
+		r.Family, r.Type, r.Proto, r.State, r.Waiting = c.u32(), c.u32(), c.u32(), c.u32(), c.u32()
 		return r
 	default: // typeModuleLoad: Decode has let no other through
 		r := &d.moduleLoad

@@ -35,6 +35,9 @@ func (t *Tally) Count(f *finding.Finding) {
 // Incidents is how many there were.
 func (t *Tally) Incidents() int { return t.incidents }
 
+// Kinds is how many incidents were opened by a finding of this class and kind.
+func (t *Tally) Kinds(class, kind string) int { return t.kinds[class+" "+kind] }
+
 // Summary is what is said when tracing ends.
 type Summary struct {
 	Watched  []string // what was watched, in words

@@ -68,6 +68,18 @@ func (t Text) Write(f *finding.Finding) error {
 	return err
 }
 
+// State writes what is no finding, but was asked for: a sentence, and facts.
+func (t Text) State(summary string, facts []finding.Fact) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", plain(summary))
+	for _, fact := range facts {
+		t.line(&b, fact.Label, fact.Text)
+	}
+	b.WriteByte('\n')
+	_, err := io.WriteString(t.W, b.String())
+	return err
+}
+
 // subject is who and where, for a finding that is told for the first time.
 func (t Text) subject(b *strings.Builder, f *finding.Finding) {
 	if p := f.Process; p != nil {

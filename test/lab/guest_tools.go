@@ -26,6 +26,7 @@ func guestTools() []guestTool {
 		{"/usr/local/bin/sendbad", "test/faults/vethcsum/sendbad", BuildGo},
 		{"/usr/local/bin/marktc", "test/faults/vethcsum/marktc", BuildGo},
 		{"/usr/local/bin/setnsclone", "test/faults/setnsclone/setnsclone", madeByMake},
+		{"/usr/local/bin/netnspin", "test/faults/netnspin/netnspin", madeByMake},
 		{"/usr/local/bin/sockhold", "test/faults/sockhold/sockhold", madeByMake},
 		{"/faults/dockerdclone.so", "test/faults/dockerdclone/dockerdclone.so", madeByMake},
 		{"/usr/local/bin/dockerdclone", "test/faults/dockerdclone/dockerdclone.sh", asItIs},

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pins finds network namespaces that nobody lives in and nobody can name any
+// more, and that are alive all the same because a thread, a descriptor, a socket or a
+// bind mount keeps them. See docs/pins.md.
+package pins
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/netns-trace/netns-trace/pkg/finding"
+	"github.com/netns-trace/netns-trace/pkg/record"
+)
+
+// The kinds, of class refs.
+const (
+	KindPinned = "pinned" // a namespace that is kept alive
+	KindPin    = "pin"    // what keeps it
+)
+
+// maxNamespaces bounds how many are remembered in one look.
+const maxNamespaces = 1 << 16
+
+// Detector takes in one look at what keeps namespaces alive, and judges at its end.
+type Detector struct {
+	known      *finding.Knowledge
+	look       record.NetnsLook
+	listed     bool
+	namespaces map[uint32]*namespace
+	mail       int // unix sockets with more messages than were looked at
+	cut        bool
+	unseen     []string
+	statements []Statement
+}
+
+// New makes a detector that words its findings with known.
+func New(known *finding.Knowledge) *Detector { return &Detector{known: known} }
+
+// Class implements trace.Detector.
+func (d *Detector) Class() finding.Class { return finding.Refs }
+
+// Wake implements trace.Detector: it waits for nothing.
+func (d *Detector) Wake() uint64 { return 0 }
+
+// Observe implements trace.Detector.
+func (d *Detector) Observe(rec record.Record, emit func(*finding.Finding)) {
+	switch r := rec.(type) {
+	case *record.NetnsLook:
+		*d = Detector{known: d.known, look: *r, namespaces: make(map[uint32]*namespace)}
+	case *record.NetnsTask:
+		if n := d.namespace(r.Netns.Inode); n != nil {
+			n.saw(r)
+		}
+	case *record.NetnsFile:
+		d.file(r)
+	case *record.NetnsMount:
+		if n := d.namespace(r.Inode); n != nil {
+			n.mounted(r)
+		}
+	case *record.NetnsAlive:
+		if n := d.namespace(r.Netns.Inode); n != nil {
+			alive := *r
+			n.id, n.alive = r.Netns, &alive
+		}
+	case *record.NetnsList:
+		d.listed = true
+	case *record.NetnsLooked:
+		d.unseen = slices.Clone(r.Unseen)
+		d.judge(r.When(), emit)
+	}
+}
+
+func (d *Detector) wanted(inode uint32) bool {
+	if d.look.Only != 0 {
+		return inode == d.look.Only
+	}
+	return inode != d.look.Skip
+}
+
+// namespace gives that of an inode; nil when it is not looked at, or there are too
+// many.
+func (d *Detector) namespace(inode uint32) *namespace {
+	if n := d.namespaces[inode]; n != nil || !d.wanted(inode) {
+		return n
+	}
+	if d.namespaces == nil || len(d.namespaces) >= maxNamespaces {
+		d.cut = true
+		return nil
+	}
+	n := &namespace{id: record.NetnsID{Inode: inode}}
+	d.namespaces[inode] = n
+	return n
+}
+
+// file takes in a descriptor. Of a namespace that is in use they are many, and are
+// looked at only when the user asks for that one.
+func (d *Detector) file(r *record.NetnsFile) {
+	if r.Kind == record.NetnsFileCut {
+		d.mail++
+		return
+	}
+	n := d.namespace(r.Netns.Inode)
+	if n == nil || d.look.Only == 0 && len(n.residents()) > 0 {
+		return
+	}
+	n.opened(r)
+}
+
+// judge tells what is pinned, and states what the user asked for and is not.
+func (d *Detector) judge(at uint64, emit func(*finding.Finding)) {
+	all := slices.SortedFunc(maps.Values(d.namespaces), func(a, b *namespace) int {
+		return cmp.Compare(a.id.Inode, b.id.Inode)
+	})
+	for _, n := range all {
+		if d.listed && n.alive == nil {
+			// Its cleanup has begun, or it was made after the list was gone through.
+			continue
+		}
+		if n.verdict() != pinned {
+			d.statements = append(d.statements, d.state(n))
+			continue
+		}
+		d.report(n, at, emit)
+	}
+}
+
+// Statements are of the namespaces that are no finding: in use, or named.
+func (d *Detector) Statements() []Statement { return d.statements }
