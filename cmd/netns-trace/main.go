@@ -127,7 +127,7 @@ func newRootCommand() *cobra.Command {
 	o.addFlags(root.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.SetUsageTemplate(root.UsageTemplate() + exitStatusHelp)
-	root.AddCommand(newDoctorCommand(), newVersionCommand())
+	root.AddCommand(newHoldersCommand(), newDoctorCommand(), newVersionCommand())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root
 }

@@ -62,6 +62,15 @@ func (n *Namer) Names(rec record.Record) []record.Record {
 		out = n.netns(r.Netns)
 	case *record.Holder:
 		out = append(n.processName(r.Thread), n.stacks(r.Thread.TGID, &r.Stacks)...)
+	case *record.HeldObject:
+		if r.Socket != nil {
+			out = n.netns(r.Socket.Netns)
+			for _, owner := range r.Socket.Owners {
+				out = append(out, n.processName(owner.Thread)...)
+			}
+		}
+	case *record.HolderSearch:
+		out = n.netns(r.Netns)
 	case *record.NetnsBirth:
 		n.born(r)
 	case *record.CsumRewrite:
