@@ -3,41 +3,231 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/netns-trace/netns-trace/pkg/finding"
+	"github.com/netns-trace/netns-trace/pkg/holders"
+	"github.com/netns-trace/netns-trace/pkg/identity"
+	"github.com/netns-trace/netns-trace/pkg/kernel"
+	"github.com/netns-trace/netns-trace/pkg/probe"
+	"github.com/netns-trace/netns-trace/pkg/record"
+	"github.com/netns-trace/netns-trace/pkg/refs"
+	"github.com/netns-trace/netns-trace/pkg/trace"
+	"github.com/netns-trace/netns-trace/pkg/userstack"
 )
 
+// holdersOptions are the flags of netns-trace holders.
+type holdersOptions struct {
+	output  liveOptions // those of its flags that are about output and attaching
+	netns   string
+	all     bool
+	maxMBps uint64
+}
+
+const holdersLong = `holders finds out what holds a network device, when it is already stuck and
+nothing was traced before: it searches the kernel's memory for what points at it.
+With --netns it tells what keeps a network namespace alive: which threads,
+descriptors, sockets and bind mounts.
+
+Without arguments it looks for the devices that wait in unregistration ("waiting for
+veth1 to become free"). With arguments it takes any device: a DEVICE is a name, an
+ifindex, or NETNS:NAME when several namespaces have the name; NETNS is a name of
+"ip netns", a container, or an inode number.
+
+The search only reads, takes no lock of the kernel, asks nothing of its network stack, and keeps
+to one processor. It needs CAP_SYS_RAWIO and CAP_SYSLOG, which root has, a kernel with
+BTF, 5.10 or newer, on x86-64, and no lockdown.`
+
+const holdersExample = `  sudo netns-trace holders                  what holds the devices that wait
+  sudo netns-trace holders veth1            what holds veth1
+  sudo netns-trace holders --all --json     all references of all devices
+  sudo netns-trace holders --netns red      what keeps the namespace red alive
+  sudo netns-trace holders --netns all      namespaces that nobody lives in or can name`
+
 func newHoldersCommand() *cobra.Command {
-	var o liveOptions
-	var netns string
+	var o holdersOptions
 	cmd := &cobra.Command{
-		Use:   "holders --netns NETNS",
-		Short: "Tell what keeps a network namespace alive",
-		Long: `holders --netns tells which threads, descriptors, sockets and bind mounts keep a
-network namespace alive: one by its name, path, number or container, or with "all"
-those that nobody lives in or can name any more. Nothing has to be traced before.`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			switch {
-			case netns == "":
-				return usagef("holders needs --netns")
-			case !slices.Contains([]string{"auto", "always", "never"}, o.color):
-				return usagef("--color is auto, always or never, not %q", o.color)
-			}
-			if err := checkAvoid(o.avoid); err != nil {
+		Use:     "holders [DEVICE...]",
+		Short:   "Tell what holds a network device that is already stuck",
+		Long:    holdersLong,
+		Example: holdersExample,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.check(args); err != nil {
 				return err
 			}
-			return netnsPins(cmd.Context(), netns, &o)
+			if o.netns != "" {
+				return netnsPins(cmd.Context(), o.netns, &o.output)
+			}
+			return o.run(cmd.Context(), args)
 		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&netns, "netns", "", "`NETNS`: a network namespace by name, path, inode number or container; or \"all\"")
-	f.BoolVar(&o.json, "json", false, "print findings as JSON, one a line")
-	f.BoolVarP(&o.quiet, "quiet", "q", false, "print findings only")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "print how each thing is seen on this kernel")
-	f.StringVar(&o.color, "color", "auto", "colour the text: auto, always or never")
-	f.StringSliceVar(&o.avoid, "avoid", nil, "ways of attaching not to use, such as iter: "+kindNames())
+	f.BoolVar(&o.all, "all", false, "all devices of all namespaces, healthy ones too")
+	f.Uint64Var(&o.maxMBps, "max-mbps", 0, "read at most so many megabytes of memory a second (0: as fast as it goes)")
+	f.StringVar(&o.netns, "netns", "", "what keeps `NETNS` alive: a network namespace by name, path, inode number or container; or \"all\"")
+	f.BoolVar(&o.output.json, "json", false, "print findings as JSON, one a line")
+	f.BoolVarP(&o.output.quiet, "quiet", "q", false, "print findings only")
+	f.BoolVarP(&o.output.verbose, "verbose", "v", false, "with --netns: print how each thing is seen on this kernel")
+	f.StringVar(&o.output.color, "color", "auto", "colour the text: auto, always or never")
+	f.StringSliceVar(&o.output.avoid, "avoid", nil, "with --netns: ways of attaching not to use, such as iter: "+kindNames())
 	return cmd
+}
+
+func (o *holdersOptions) check(args []string) error {
+	switch {
+	case (o.all || o.netns != "") && len(args) > 0:
+		return usagef("--all and --netns take no devices")
+	case o.all && o.netns != "":
+		return usagef("--all is about devices, --netns about a namespace: --netns all is about all of those")
+	case !slices.Contains([]string{"auto", "always", "never"}, o.output.color):
+		return usagef("--color is auto, always or never, not %q", o.output.color)
+	}
+	return checkAvoid(o.output.avoid)
+}
+
+func (o *holdersOptions) run(ctx context.Context, args []string) error {
+	say := o.output.speaker()
+	running, err := openMemory()
+	if err != nil {
+		return err
+	}
+	defer running.Close()
+	names := identity.New("")
+	devices, known, err := o.choose(ctx, running, names, args)
+	if err != nil {
+		return err
+	}
+	if len(devices) == 0 {
+		say.printf("no network device waits in unregistration\n")
+		return nil
+	}
+	return o.search(ctx, running, names, devices, known)
+}
+
+// openMemory opens the running kernel's memory, or says what is missing.
+func openMemory() (*holders.Running, error) {
+	if lockdown, err := kernel.ReadLockdown(); err == nil && lockdown == kernel.LockdownConfidentiality {
+		return nil, errors.New("the kernel is locked down (confidentiality): nobody may read its memory. " +
+			"A running kernel cannot be unlocked; netns-trace needs to have been started before there")
+	}
+	running, err := holders.OpenRunning()
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w: reading the kernel's memory needs root, or CAP_SYS_RAWIO (and no lockdown): try sudo", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w: the search needs /proc/kcore (CONFIG_PROC_KCORE) and the kernel's types (CONFIG_DEBUG_INFO_BTF)", err)
+	}
+	return running, err
+}
+
+// choose returns the devices to search for, and those that are known beside them.
+func (o *holdersOptions) choose(ctx context.Context, k *holders.Running, names *identity.Namer, args []string) (devices, known []*holders.Device, err error) {
+	waiting, err := k.Waiting()
+	if err != nil {
+		return nil, nil, fmt.Errorf("looking for devices that wait: %w", err)
+	}
+	known, err = k.Devices()
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing network devices: %w", err)
+	}
+	every := append(slices.Clone(waiting), known...)
+	switch {
+	case o.all:
+		return every, nil, nil
+	case len(args) == 0:
+		return waiting, known, nil
+	}
+	for _, arg := range args {
+		d, err := pickDevice(arg, every, names)
+		if err != nil {
+			return nil, nil, err
+		}
+		devices = append(devices, d)
+	}
+	return devices, every, nil
+}
+
+func (o *holdersOptions) search(ctx context.Context, k *holders.Running, names *identity.Namer, devices, known []*holders.Device) error {
+	out := o.output.writer(os.Stdout)
+	var outErr error
+	stuck := false
+	wording := new(finding.Knowledge)
+	engine := trace.NewEngine(wording, func(f *finding.Finding) {
+		stuck = stuck || f.Details["device_state"] == "waiting"
+		if outErr == nil {
+			outErr = out.Write(f)
+		}
+	}, refs.NewSearches(wording))
+	engine.Feed(probe.Clock())
+	namer := trace.NewNamer(names, func() *kernel.Symbols { return nil }, userstack.New(userstack.Options{}), false)
+	progress := newProgress(o.output.quiet, os.Stderr)
+	err := k.Search(ctx, devices, known, holders.Options{
+		BytesPerSecond: o.maxMBps * 1e6, Progress: progress.report, Now: probe.Now, Settle: time.Second,
+	}, func(rec record.Record) {
+		progress.end()
+		for _, name := range namer.Names(rec) {
+			engine.Feed(name)
+		}
+		engine.Feed(rec)
+	})
+	progress.end()
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return errors.New("interrupted before the search ended")
+	case err != nil:
+		return err
+	case outErr != nil:
+		return outErr
+	case stuck:
+		return errFound
+	}
+	return nil
+}
+
+// progress shows how far the search is, on a terminal.
+type progress struct {
+	w       io.Writer
+	started time.Time
+	shown   time.Time
+	pass    int
+}
+
+func newProgress(quiet bool, f *os.File) *progress {
+	if quiet || !term.IsTerminal(int(f.Fd())) {
+		return &progress{}
+	}
+	return &progress{w: f}
+}
+
+func (p *progress) report(pass int, done, total uint64) {
+	now := time.Now()
+	if pass != p.pass {
+		p.pass, p.started = pass, now
+	}
+	const every = 100 * time.Millisecond
+	if p.w == nil || total == 0 || now.Sub(p.shown) < every {
+		return
+	}
+	p.shown = now
+	left := time.Duration(float64(now.Sub(p.started)) * (float64(total)/float64(max(done, 1)) - 1))
+	fmt.Fprintf(p.w, "\r\x1b[Ksearching memory, pass %d: %d%%, %s left", pass, done*100/total, left.Round(time.Second))
+}
+
+// end takes the line away.
+func (p *progress) end() {
+	if p.w != nil && !p.shown.IsZero() {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.shown = time.Time{}
+	}
 }

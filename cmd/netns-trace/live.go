@@ -302,7 +302,7 @@ func (o *liveOptions) writer(f *os.File) report.Writer {
 	switch {
 	case o.json || o.format == formJSON:
 		return report.JSON{W: f}
-	case o.format != formText:
+	case o.format == string(report.RefTracker), o.format == string(report.Balance):
 		return report.Forms{W: f, Form: report.Form(o.format)}
 	}
 	color := o.color == "always" ||

@@ -58,11 +58,11 @@ type ThreadState struct {
 	Time
 	Thread  Thread
 	Alive   bool     // its process is
-	Sockets []Socket // that the process has open
+	Sockets []OpenSocket // that the process has open
 }
 
-// Socket is an open socket of a process.
-type Socket struct {
+// OpenSocket is a socket that a process has open.
+type OpenSocket struct {
 	FD       int
 	Inode    uint64
 	Protocol string // as the kernel names it: LLC, PACKET, TCP; "" when it does not tell

@@ -22,14 +22,14 @@ const (
 // ledger is what a device's ledger says, beside its statement.
 type ledger struct {
 	record.RefLedger
-	accounts []account
+	purposes []purpose
 	told     map[string]*ledgerHolder // by family
 }
 
 // ledgerHolder is a finding about references that no object is known for.
 type ledgerHolder struct {
 	id      string
-	account account
+	purpose purpose
 	count   int64
 }
 
@@ -44,14 +44,14 @@ func (l *ledger) took(r *record.RefLedger) {
 	if l.Generation != r.Generation || told == nil {
 		told = make(map[string]*ledgerHolder)
 	}
-	*l = ledger{RefLedger: *r, accounts: open(accounts(r)), told: told}
+	*l = ledger{RefLedger: *r, purposes: open(purposes(r)), told: told}
 }
 
 // settle says what of the ledger is to be told anew: families with more references
 // than there are objects of them.
 func (l *ledger) settle(w *device, objects map[string]int) (fresh, gone []*ledgerHolder) {
 	now := make(map[string]bool)
-	for _, a := range l.accounts {
+	for _, a := range l.purposes {
 		left := a.net() - int64(objects[a.family])
 		if left <= 0 {
 			continue
@@ -64,7 +64,7 @@ func (l *ledger) settle(w *device, objects map[string]int) (fresh, gone []*ledge
 		} else if h.count == left {
 			continue
 		}
-		h.account, h.count = a, left
+		h.purpose, h.count = a, left
 		fresh = append(fresh, h)
 	}
 	for family, h := range l.told {
@@ -82,8 +82,8 @@ func (l *ledger) settle(w *device, objects map[string]int) (fresh, gone []*ledge
 func (d *Detector) ledgerBalance(w *device, f *finding.Finding, left int64) {
 	l := &w.ledger
 	families := make(map[string]int)
-	for i := range l.accounts {
-		families[l.accounts[i].family] = int(l.accounts[i].net())
+	for i := range l.purposes {
+		families[l.purposes[i].family] = int(l.purposes[i].net())
 	}
 	base := int64(w.refcount) - left
 	f.Details["explained"], f.Details["holders"] = l.Balance, families
@@ -109,7 +109,7 @@ func (d *Detector) ledgerBalance(w *device, f *finding.Finding, left int64) {
 
 // ledgerReport words that references are left which were taken for one purpose.
 func (d *Detector) ledgerReport(w *device, h *ledgerHolder, state finding.State, at uint64) *finding.Finding {
-	a := &h.account
+	a := &h.purpose
 	f := &finding.Finding{
 		ID: h.id, State: state, Class: finding.Refs, Kind: KindHolder,
 		Time:     d.known.At(at),
@@ -147,7 +147,7 @@ func (d *Detector) left(w *device, f *finding.Finding) {
 
 // taker says who took the references, if that is one: every hold is unmatched then, or
 // all of them were the same thread's.
-func (d *Detector) taker(a *account, f *finding.Finding, at uint64) string {
+func (d *Detector) taker(a *purpose, f *finding.Finding, at uint64) string {
 	var holds []*entry
 	for i := range a.entries {
 		if e := &a.entries[i]; !e.put && e.FirstThread.TGID != 0 {
@@ -199,9 +199,9 @@ func wordTrace(known *finding.Knowledge, e *entry) finding.Trace {
 	return t
 }
 
-// traces shows an account's entries: those of holds first, since one of them is the
+// traces shows a purpose's entries: those of holds first, since one of them is the
 // one that is looked for.
-func (d *Detector) traces(a *account, f *finding.Finding) {
+func (d *Detector) traces(a *purpose, f *finding.Finding) {
 	entries := holdsFirst(a.entries)
 	for i := range entries[:min(len(entries), tracesTold)] {
 		t := d.trace(&entries[i])
@@ -268,8 +268,8 @@ func (d *Detector) overPut(w *device, state finding.State, at uint64) *finding.F
 		f.Summary = fmt.Sprintf("%s%s: the count is right again", w.name, where)
 		return f
 	}
-	for i := range w.ledger.accounts {
-		a := &w.ledger.accounts[i]
+	for i := range w.ledger.purposes {
+		a := &w.ledger.purposes[i]
 		if a.net() >= 0 {
 			continue
 		}
@@ -279,8 +279,8 @@ func (d *Detector) overPut(w *device, state finding.State, at uint64) *finding.F
 	return f
 }
 
-// putTraces shows where an account's references were dropped.
-func (d *Detector) putTraces(a *account, f *finding.Finding) {
+// putTraces shows where a purpose's references were dropped.
+func (d *Detector) putTraces(a *purpose, f *finding.Finding) {
 	for i := range a.entries {
 		e := &a.entries[i]
 		if !e.put || len(f.Traces) == tracesTold {

@@ -50,14 +50,14 @@ func statementOf(t float64, before, count int64, sites ...record.RefSite) *recor
 	return l
 }
 
-func TestAccounts(t *testing.T) {
+func TestPurposes(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		sites []record.RefSite
 		want  []string
 	}{
 		{
-			"what was dropped is of the same account as what was taken elsewhere",
+			"what was dropped is of the same purpose as what was taken elsewhere",
 			[]record.RefSite{site("dst", false, 500), site("dst", true, 499)},
 			[]string{"dst 500-499"},
 		},
@@ -80,11 +80,11 @@ func TestAccounts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got []string
-			for _, a := range accounts(&record.RefLedger{Sites: test.sites}) {
+			for _, a := range purposes(&record.RefLedger{Sites: test.sites}) {
 				got = append(got, fmt.Sprintf("%s %d-%d", a.family, a.holds, a.puts))
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("accounts (-want +got):\n%s", diff)
+				t.Errorf("purposes (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -193,7 +193,7 @@ func TestLedgerNamesWhoTookItAndWhatReleasesIt(t *testing.T) {
 	}{
 		{
 			"its socket is still open",
-			&record.ThreadState{Time: at(2.1), Thread: llcHold, Alive: true, Sockets: []record.Socket{
+			&record.ThreadState{Time: at(2.1), Thread: llcHold, Alive: true, Sockets: []record.OpenSocket{
 				{FD: 1, Inode: 8, Protocol: "UNIX"}, {FD: 3, Inode: 9, Protocol: "LLC"},
 			}},
 			"veth1 of netns 100 is held by AF_LLC socket: 1 reference left, taken 700ms before by llc_hold (pid 4121)",

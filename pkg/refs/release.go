@@ -32,7 +32,7 @@ var protocols = map[string][]string{
 
 // release says whether who took a reference is still there, and what would make it
 // drop it.
-func (d *Detector) release(a *account, f *finding.Finding) {
+func (d *Detector) release(a *purpose, f *finding.Finding) {
 	if f.Process == nil {
 		return
 	}
@@ -69,7 +69,7 @@ type heldBy struct {
 	Protocol string `json:"protocol"`
 }
 
-func socketsOf(family string, all []record.Socket) []heldBy {
+func socketsOf(family string, all []record.OpenSocket) []heldBy {
 	var out []heldBy
 	for _, s := range all {
 		if slices.Contains(protocols[family], s.Protocol) {

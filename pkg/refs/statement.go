@@ -68,7 +68,7 @@ func NewStatement(known *finding.Knowledge, l *record.RefLedger) Statement {
 	if unexplained, ok := unexplained(l); ok {
 		s.Unexplained = &unexplained
 	}
-	for _, a := range accounts(l) {
+	for _, a := range purposes(l) {
 		f := Family{Name: a.family, Taken: a.holds, Dropped: a.puts, Balance: a.net()}
 		for _, e := range holdsFirst(a.entries) {
 			f.Traces = append(f.Traces, wordTrace(known, &e))

@@ -36,7 +36,7 @@ func (n *Namer) threadState(t record.Thread) *record.ThreadState {
 	}
 	state.Alive = true
 	for _, s := range n.identity.ProcessSockets(int(t.TGID)) {
-		state.Sockets = append(state.Sockets, record.Socket{FD: s.FD, Inode: s.Inode, Protocol: s.Protocol})
+		state.Sockets = append(state.Sockets, record.OpenSocket{FD: s.FD, Inode: s.Inode, Protocol: s.Protocol})
 	}
 	return state
 }

@@ -64,6 +64,15 @@ func (n *Namer) Names(rec record.Record) []record.Record {
 		out = append(n.processName(r.Thread), n.stacks(r.Thread.TGID, &r.Stacks)...)
 	case *record.RefLedger:
 		out = n.refLedger(r)
+	case *record.HeldObject:
+		if r.Socket != nil {
+			out = n.netns(r.Socket.Netns)
+			for _, owner := range r.Socket.Owners {
+				out = append(out, n.processName(owner.Thread)...)
+			}
+		}
+	case *record.HolderSearch:
+		out = n.netns(r.Netns)
 	case *record.NetnsBirth:
 		n.born(r)
 	case *record.CsumRewrite:

@@ -10,15 +10,15 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/record"
 )
 
-// account is all that was taken and dropped for one purpose: what a hold of one
+// purpose is all that was taken and dropped for one thing: what a hold of one
 // function is for is known from where it is put, so both are of one family.
-type account struct {
+type purpose struct {
 	family      string
 	holds, puts uint64
 	entries     []entry
 }
 
-// entry is one line of an account: a call trace, and how often it took or dropped a
+// entry is one line of a purpose: a call trace, and how often it took or dropped a
 // reference.
 type entry struct {
 	put   bool
@@ -29,19 +29,19 @@ type entry struct {
 // untraced tells the hits of a site of which no call trace was kept.
 func (e *entry) untraced() bool { return len(e.Kernel) == 0 }
 
-func (a *account) net() int64 { return int64(a.holds - a.puts) }
+func (p *purpose) net() int64 { return int64(p.holds - p.puts) }
 
 // oneSided reports whether nothing was ever dropped: then every entry is unmatched.
-func (a *account) oneSided() bool { return a.puts == 0 || a.holds == 0 }
+func (p *purpose) oneSided() bool { return p.puts == 0 || p.holds == 0 }
 
-// accounts sorts a ledger's sites by what the references are for, and puts first what
+// purposes sorts a ledger's sites by what the references are for, and puts first what
 // has most references left.
-func accounts(l *record.RefLedger) []account {
-	byFamily := make(map[string]*account)
-	add := func(family string, put bool, n uint64) *account {
+func purposes(l *record.RefLedger) []purpose {
+	byFamily := make(map[string]*purpose)
+	add := func(family string, put bool, n uint64) *purpose {
 		a := byFamily[family]
 		if a == nil {
-			a = &account{family: family}
+			a = &purpose{family: family}
 			byFamily[family] = a
 		}
 		if put {
@@ -70,33 +70,33 @@ func accounts(l *record.RefLedger) []account {
 			a.entries = append(a.entries, entry{put: s.Put, place: s.Place, RefTrace: record.RefTrace{Family: family, Count: left}})
 		}
 	}
-	var out []account
+	var out []purpose
 	for _, a := range byFamily {
 		slices.SortFunc(a.entries, func(x, y entry) int {
 			return cmp.Or(cmp.Compare(x.First, y.First), strings.Compare(x.place, y.place))
 		})
 		out = append(out, *a)
 	}
-	slices.SortFunc(out, func(a, b account) int {
+	slices.SortFunc(out, func(a, b purpose) int {
 		return cmp.Or(cmp.Compare(b.net(), a.net()), strings.Compare(a.family, b.family))
 	})
 	return out
 }
 
-// open are the accounts that are not balanced.
-func open(all []account) []account {
-	return slices.DeleteFunc(all, func(a account) bool { return a.net() == 0 })
+// open are the purposes that are not balanced.
+func open(all []purpose) []purpose {
+	return slices.DeleteFunc(all, func(a purpose) bool { return a.net() == 0 })
 }
 
 // words is what people call what a family is.
-func (a *account) words() string {
-	if words, ok := familyWords[a.family]; ok {
+func (p *purpose) words() string {
+	if words, ok := familyWords[p.family]; ok {
 		return words
 	}
-	if a.family == record.FamilyLookup {
+	if p.family == record.FamilyLookup {
 		return "whoever looked it up by name or number"
 	}
-	return a.family
+	return p.family
 }
 
 // familyWords are for the families that have an object; the others' names are words.

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package holders
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/netns-trace/netns-trace/pkg/holders/structs"
+)
+
+// untypedSites are the table's fields that may point at a device without saying so by
+// their type.
+func (id *identifier) untypedSites() []structs.Site {
+	var list []structs.Site
+	for place := range id.table.places {
+		structName, path, ok := strings.Cut(place, ".")
+		if !ok || strings.Contains(structName, ":") {
+			continue
+		}
+		for _, t := range id.types.Structs(structName) {
+			f, ok := id.types.FieldOf(t, path)
+			typed := slices.ContainsFunc(id.deviceAt, func(s structs.Site) bool { return s.Type == t && s.Offset == f.Offset })
+			queue := slices.ContainsFunc(id.queueAt, func(s structs.Site) bool { return s.Type == t && s.Offset == f.Offset })
+			site := structs.Site{Type: t, Offset: f.Offset}
+			if f.Size > 8 { // an array of pointers
+				site.Stride, site.Count = 8, f.Size/8
+			}
+			if ok && f.Size%8 == 0 && !typed && !queue {
+				list = append(list, site)
+			}
+		}
+	}
+	return list
+}
+
+// reach notes the types of what a device points at, and of what that points at.
+func (id *identifier) reach(d *Device) {
+	t, ok := id.types.Struct("net_device")
+	if !ok {
+		return
+	}
+	const depth = 2
+	id.reachFrom(t, d.Addr, depth)
+	if t, ok := id.typeAt("private:" + d.Kind); ok {
+		id.reachFrom(t, d.priv, depth)
+	}
+}
+
+func (id *identifier) reachFrom(t structs.Type, addr uint64, depth int) {
+	leaves, known := id.leaves[t]
+	if !known {
+		leaves = id.types.Leaves(t)
+		id.leaves[t] = leaves
+	}
+	const most = 1 << 16
+	for _, l := range leaves {
+		if l.Kind != structs.StructPtr {
+			continue
+		}
+		v, err := id.memory.Uint64(addr + uint64(l.Offset))
+		name := id.types.Name(l.Target)
+		if err != nil || v < minPointer || v%8 != 0 || name == "net_device" || name == "net" || len(id.reached) > most {
+			continue
+		}
+		if _, known := id.reached[v]; known || !id.memory.InRAM(v) {
+			continue
+		}
+		id.reached[v] = l.Target
+		if depth > 1 {
+			id.reachFrom(l.Target, v, depth-1)
+		}
+	}
+}

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package holders
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/netns-trace/netns-trace/pkg/holders/memory"
+	"github.com/netns-trace/netns-trace/pkg/record"
+)
+
+// Options are how to search.
+type Options struct {
+	BytesPerSecond uint64 // at most so many are read; 0: as fast as it goes
+	// Progress, if not nil, is called now and then: pass counts from 1.
+	Progress func(pass int, done, total uint64)
+	// Now is the time of records, in ns of CLOCK_MONOTONIC.
+	Now func() uint64
+	// Settle is how long after the search everything that was found is looked at once
+	// more: what only passed by is gone by then.
+	Settle time.Duration
+}
+
+// maxHits bounds what is kept of what was found: 24 bytes each.
+const maxHits = 1 << 18
+
+// target is a word to be looked for: a device, or a transmit queue of it.
+type target struct {
+	device *Device
+	queue  bool
+}
+
+// Search looks through the kernel's memory for all that points at the devices, and
+// emits a [record.HeldObject] for each object and then a [record.HolderSearch] for each
+// device. A device that is freed meanwhile has none. others are devices that are known
+// beside them: what is in their memory is told by it.
+func (k *Kernel) Search(ctx context.Context, devices, others []*Device, o Options, emit func(record.Record)) error {
+	t, err := newTable(referencesText)
+	if err != nil {
+		return err
+	}
+	s := search{Kernel: k, options: o, table: t, devices: make(map[uint64]*Device)}
+	for _, d := range append(append([]*Device{}, others...), devices...) {
+		s.devices[d.Addr] = d
+	}
+	if err := s.findPointers(ctx, devices); err != nil {
+		return err
+	}
+	if err := s.lookAgain(ctx, o.Settle); err != nil {
+		return err
+	}
+	if err := s.findPointersToObjects(ctx); err != nil {
+		return err
+	}
+	if err := s.lookAgain(ctx, 0); err != nil {
+		return err
+	}
+	if err := k.findOwners(s.sockets); err != nil {
+		return fmt.Errorf("looking for the processes of sockets: %w", err)
+	}
+	for _, d := range devices {
+		s.tell(d, emit)
+	}
+	return nil
+}
+
+// search is the state of one search.
+type search struct {
+	*Kernel
+	options Options
+	table   *table
+	id      *identifier
+	devices map[uint64]*Device
+	objects []*object
+	free    map[*Device]int
+	stats   memory.Stats
+	sockets map[uint64]*record.Socket
+	passes  int
+}
+
+func (s *search) scan(ctx context.Context, words []uint64) ([]memory.Hit, error) {
+	s.passes++
+	limits := memory.Limits{BytesPerSecond: s.options.BytesPerSecond, MaxHits: maxHits}
+	if report := s.options.Progress; report != nil {
+		pass := s.passes
+		limits.Progress = func(done, total uint64) { report(pass, done, total) }
+	}
+	hits, stats, err := s.memory.Scan(ctx, memory.NewTargets(words), limits)
+	s.stats.Add(stats)
+	s.memory.Forget()
+	return hits, err
+}
+
+// findPointers finds what points at the devices, and what that is.
+func (s *search) findPointers(ctx context.Context, devices []*Device) error {
+	var words []uint64
+	var targets []target
+	queueSize := s.size("netdev_queue")
+	for _, d := range devices {
+		words, targets = append(words, d.Addr), append(targets, target{d, false})
+		for i := range d.txCount {
+			words, targets = append(words, d.tx+i*queueSize), append(targets, target{d, true})
+		}
+		if d.ingress != 0 {
+			words, targets = append(words, d.ingress), append(targets, target{d, true})
+		}
+	}
+	hits, err := s.scan(ctx, words)
+	if err != nil {
+		return err
+	}
+	if s.id, err = newIdentifier(s.Kernel, s.table, s.devices); err != nil {
+		return fmt.Errorf("preparing to name what was found: %w", err)
+	}
+	s.free = make(map[*Device]int)
+	for _, hit := range hits {
+		to := targets[hit.Target]
+		if o, ok := s.id.identify(hit, to.device, to.queue); ok {
+			s.objects = append(s.objects, o)
+		} else {
+			s.free[to.device]++
+		}
+	}
+	return nil
+}
+
+// findPointersToObjects finds what points at the objects that hold a device which
+// waits, where that is what a person has to know: the socket of a private struct of
+// its protocol, the route of a nexthop, the socket of a route.
+func (s *search) findPointersToObjects(ctx context.Context) error {
+	s.sockets = make(map[uint64]*record.Socket)
+	unexplained := s.unexplained()
+	var words []uint64
+	var to []*object
+	for _, o := range s.objects {
+		if sock, ok := s.socket(o.start); ok && o.verdict != plain {
+			o.socket = sock
+			s.sockets[o.start] = sock
+			continue
+		}
+		if o.device.State == Unregistered && (o.verdict != unknown || unexplained[o.device] > 0) && o.worthFollowing() {
+			words, to = append(words, o.start), append(to, o)
+		}
+	}
+	if len(words) == 0 {
+		return nil
+	}
+	hits, err := s.scan(ctx, words)
+	if err != nil {
+		return err
+	}
+	alias, okAlias := s.field("fib_alias.fa_info")
+	for _, hit := range hits {
+		o := to[hit.Target]
+		slab, ok := s.memory.ObjectAt(hit.Addr)
+		if !ok || slab.Free || slab.Start == o.start {
+			continue
+		}
+		if sock, ok := s.socket(slab.Start); ok && o.socket == nil {
+			o.socket = sock
+			s.sockets[slab.Start] = sock
+			continue
+		}
+		if o.family == "nexthop" && okAlias {
+			if route, ok := s.id.routeOf(hit.Addr - uint64(alias.Offset)); ok {
+				o.routes = append(o.routes, route)
+			}
+		}
+	}
+	return nil
+}
+
+// unexplained is how many references of each device no object explains so far.
+func (s *search) unexplained() map[*Device]int32 {
+	left := make(map[*Device]int32)
+	for _, d := range s.devices {
+		own, _ := s.own(d)
+		left[d] = d.Count - own - int32(len(s.selves(s.table, d.Addr)))
+	}
+	for _, o := range s.objects {
+		if o.verdict == counted {
+			left[o.device]--
+		}
+	}
+	return left
+}
+
+// worthFollowing reports whether what points at an object says more than the object.
+func (o *object) worthFollowing() bool {
+	switch {
+	case o.verdict == unknown:
+		return o.hit.Class == memory.SlabPage
+	case o.verdict == plain, o.inside != nil:
+		return false
+	}
+	switch o.family {
+	case "neighbour", "neigh_parms", "proxy_neighbour", "qdisc", "adjacent_device", "in_device", "inet6_dev":
+		return false
+	}
+	return true
+}
+
+// lookAgain drops what is no longer there, and reads the devices' counts anew.
+func (s *search) lookAgain(ctx context.Context, after time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("searching memory: %w", ctx.Err())
+	case <-time.After(after):
+	}
+	s.memory.Forget()
+	for addr, d := range s.devices {
+		if now, err := s.readDevice(addr); err == nil && now.Ifindex == d.Ifindex && now.Netns == d.Netns {
+			*d = *now
+		} else {
+			delete(s.devices, addr)
+		}
+	}
+	still := s.objects[:0]
+	for _, o := range s.objects {
+		if s.isStill(o) {
+			still = append(still, o)
+		} else {
+			s.free[o.device]++
+		}
+	}
+	s.objects = still
+	return nil
+}
+
+// isStill reports whether an object is in use and points where it did.
+func (s *search) isStill(o *object) bool {
+	v, err := s.memory.Uint64(o.hit.Addr)
+	if err != nil || v != o.device.Addr && !o.device.hasQueue(v, s.size("netdev_queue")) {
+		return false
+	}
+	if o.hit.Class != memory.SlabPage {
+		return true
+	}
+	slab, ok := s.memory.ObjectAt(o.hit.Addr)
+	return !ok || !slab.Free
+}
+
+// hasQueue reports whether one of the device's transmit queues is at an address.
+func (d *Device) hasQueue(addr, size uint64) bool {
+	return addr == d.ingress || size > 0 && addr-d.tx < d.txCount*size
+}
+
+// tell emits what was found of a device.
+func (s *search) tell(d *Device, emit func(record.Record)) {
+	if s.devices[d.Addr] == nil {
+		return
+	}
+	now := record.Time(s.options.Now())
+	end := &record.HolderSearch{
+		Time: now, Dev: d.Addr, Name: d.Name, Ifindex: d.Ifindex, Netns: d.Netns, Kind: d.Kind,
+		State: d.State.String(), Waiting: d.State == Unregistered,
+		Usage: d.Count, UsageKnown: d.CountKnown,
+		Free: s.free[d], Bytes: s.stats.Bytes, Pages: s.stats.Read(), Vanished: s.stats.Vanished, Dropped: s.stats.Dropped,
+		TookNS: uint64(s.stats.Took), Untyped: s.untyped,
+	}
+	end.Own, end.OwnKnown = s.own(d)
+	for _, o := range s.objects {
+		switch {
+		case o.device != d:
+		case o.verdict == plain:
+			end.Plain++
+		default:
+			if o.verdict == unknown {
+				end.Unknown++
+			}
+			r := s.describe(o)
+			r.Time = now
+			emit(r)
+		}
+	}
+	for _, family := range s.selves(s.table, d.Addr) {
+		emit(&record.HeldObject{
+			Time: now, Dev: d.Addr, Object: d.Addr, Field: "net_device", Family: family,
+			Means: record.PointerCounted, Certain: true, Reason: "the device says so itself",
+		})
+	}
+	emit(end)
+}
+
+// describe makes a record of an object.
+func (s *search) describe(o *object) *record.HeldObject {
+	r := &record.HeldObject{
+		Dev: o.device.Addr, Object: o.start, Field: o.where, Cache: o.cache, Family: o.family,
+		Certain: o.certain(), Socket: o.socket,
+	}
+	switch {
+	case o.verdict == counted:
+		r.Means = record.PointerCounted
+	case o.socket != nil:
+		// Nothing is known of the struct, but that a socket points at it, or has it.
+		r.Means, r.Family, r.Certain = record.PointerCounted, "socket", false
+	}
+	if r.Field == "" || !o.typed && !o.exact {
+		r.Field = fmt.Sprintf("+%#x", o.hit.Addr-o.start)
+	}
+	r.Reason = o.reason()
+	s.id.follow(o, r)
+	for _, route := range o.routes {
+		r.Facts = append(r.Facts, record.HeldFact{Name: "route", Value: route})
+	}
+	return r
+}
+
+func (o *object) reason() string {
+	switch {
+	case o.exact:
+		return "known by where it is"
+	case o.typed && o.tracked:
+		return fmt.Sprintf("its fields are those of the type (weight %.0f), which has a tracker for the reference", o.score)
+	case o.typed:
+		return fmt.Sprintf("its fields are those of the type (weight %.0f)", o.score)
+	}
+	return "its type is not known"
+}
+
+// own is how many references a device has of itself: from 5.13 on one until it is
+// freed, and one while it is registered.
+func (s *search) own(d *Device) (int32, bool) {
+	base, ok := s.refcountBase()
+	if d.State == Registered {
+		base++
+	}
+	return base, ok
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package holders
+
+import (
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+//go:embed references.txt
+var referencesText string
+
+// rule is a line of references.txt.
+type rule struct {
+	counted    bool
+	place      string // STRUCT.FIELD, or private:KIND and so on
+	family     string
+	nonzero    string   // this field must not be 0
+	has        string   // the struct must have this field
+	kinds      []string // the device must be of one of these kinds
+	isAnywhere bool
+}
+
+// selfRule is a line of references.txt for a reference that a device has of itself.
+type selfRule struct{ field, bit, family string }
+
+// table is references.txt.
+type table struct {
+	rules    []rule
+	places   map[string][]int  // place to rules, in order
+	structs  map[string]string // place to the struct that is there
+	anywhere map[string]bool   // structs that lie in arrays
+	selves   []selfRule
+}
+
+func newTable(text string) (*table, error) {
+	t := &table{places: make(map[string][]int), structs: make(map[string]string), anywhere: make(map[string]bool)}
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		if words[0] == "type" && len(words) == 3 {
+			t.structs[words[1]] = words[2]
+			continue
+		}
+		if words[0] == "self" && len(words) == 3 {
+			field, bit, _ := strings.Cut(words[1], "/")
+			t.selves = append(t.selves, selfRule{field, bit, words[2]})
+			continue
+		}
+		r, err := parseRule(words)
+		if err != nil {
+			return nil, fmt.Errorf("line %d of the table of references: %w", n, err)
+		}
+		if structName, _, ok := strings.Cut(r.place, "."); ok && r.isAnywhere {
+			t.anywhere[structName] = true
+		}
+		t.places[r.place] = append(t.places[r.place], len(t.rules))
+		t.rules = append(t.rules, r)
+	}
+	return t, nil
+}
+
+func parseRule(words []string) (rule, error) {
+	if len(words) < 3 {
+		return rule{}, fmt.Errorf("%d words, not a verdict, a place and a family", len(words))
+	}
+	r := rule{counted: words[0] == "counted", place: words[1], family: words[2]}
+	if !r.counted && words[0] != "plain" {
+		return rule{}, fmt.Errorf("verdict %q", words[0])
+	}
+	for words = words[3:]; len(words) > 0; words = words[1:] {
+		if words[0] == "anywhere" {
+			r.isAnywhere = true
+			continue
+		}
+		if len(words) < 2 {
+			return rule{}, fmt.Errorf("condition %q", words[0])
+		}
+		switch words[0] {
+		case "if":
+			r.nonzero = words[1]
+		case "has":
+			r.has = words[1]
+		case "kind":
+			r.kinds = strings.Split(words[1], ",")
+		default:
+			return rule{}, fmt.Errorf("condition %q", words[0])
+		}
+		words = words[1:]
+	}
+	return r, nil
+}
+
+// fits reports whether a rule's conditions hold for the struct at addr, which is
+// about a device of the kind.
+func (k *Kernel) fits(r rule, structName string, addr uint64, kind string) bool {
+	if r.has != "" {
+		if _, ok := k.field(structName + "." + r.has); !ok {
+			return false
+		}
+	}
+	if r.nonzero != "" {
+		if v, ok := k.get(addr, structName+"."+r.nonzero); !ok || v == 0 {
+			return false
+		}
+	}
+	return len(r.kinds) == 0 || slices.Contains(r.kinds, kind)
+}
+
+// find returns the first rule for a place that fits.
+func (k *Kernel) find(t *table, place, structName string, addr uint64, kind string) (rule, bool) {
+	for _, i := range t.places[place] {
+		if k.fits(t.rules[i], structName, addr, kind) {
+			return t.rules[i], true
+		}
+	}
+	return rule{}, false
+}
+
+// selves are the families of the references that a device has of itself now.
+func (k *Kernel) selves(t *table, device uint64) []string {
+	var held []string
+	looked := make(map[string]bool)
+	for _, r := range t.selves {
+		v, ok := k.get(device, "net_device."+r.field)
+		if !ok || looked[r.family] {
+			continue
+		}
+		looked[r.family] = true
+		if r.bit != "" {
+			bit, _ := k.types.AnyEnumValue(r.bit)
+			v &= 1 << bit
+		}
+		if v != 0 {
+			held = append(held, r.family)
+		}
+	}
+	return held
+}
