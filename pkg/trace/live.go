@@ -174,7 +174,7 @@ func (l *Live) step(ctx context.Context, deadline time.Time) error {
 		}
 		return nil
 	}
-	l.feed(rec)
+	l.feedRaw(rec, raw)
 	if module, ok := rec.(*record.ModuleLoad); ok {
 		if attached := l.session.ModuleLoaded(ctx, module.Name); len(attached) > 0 && l.Attached != nil {
 			l.Attached(attached)
@@ -184,11 +184,14 @@ func (l *Live) step(ctx context.Context, deadline time.Time) error {
 }
 
 // feed feeds what is known of the names in a record, and then the record.
-func (l *Live) feed(rec record.Record) {
+func (l *Live) feed(rec record.Record) { l.feedRaw(rec, nil) }
+
+// feedRaw does so with a record that was just decoded from raw.
+func (l *Live) feedRaw(rec record.Record, raw []byte) {
 	for _, name := range l.namer.Names(rec) {
 		l.engine.Feed(name)
 	}
-	l.engine.Feed(rec)
+	l.engine.FeedRaw(rec, raw)
 }
 
 // lookAtLosses feeds the losses that are new, and the kernel's own lists if
