@@ -14,14 +14,17 @@ import (
 const (
 	// blockTarget is the size at which a block is compressed and written.
 	blockTarget = 256 << 10
-	// blockAge is how long a record waits for its block to be written, in ns.
-	blockAge = 1_000_000_000
+	// blockAge is how long a record waits for its block to be written, in ns; routineAge
+	// how long those do that come every second although nothing happens.
+	blockAge   = 1_000_000_000
+	routineAge = 10 * blockAge
 )
 
 // filler fills one block after another with records.
 type filler struct {
 	encoder *encoder
 	began   uint64 // time of the block's first record
+	news    bool   // there is more in it than routine
 }
 
 func newFiller(schema *Schema) (*filler, error) {
@@ -34,13 +37,22 @@ func newFiller(schema *Schema) (*filler, error) {
 
 // due reports whether the block is to be written before a record of that time.
 func (f *filler) due(now uint64) bool {
-	return f.encoder.count > 0 && (len(f.encoder.buf) >= blockTarget || now >= f.began+blockAge)
+	age := uint64(routineAge)
+	if f.news {
+		age = blockAge
+	}
+	return f.encoder.count > 0 && (len(f.encoder.buf) >= blockTarget || now >= f.began+age)
 }
 
 // add puts a record into the block. It is not ok when the record does not fit.
 func (f *filler) add(rec record.Record, raw []byte) (ok bool, err error) {
 	if f.encoder.count == 0 {
-		f.began = rec.When()
+		f.began, f.news = rec.When(), false
+	}
+	switch rec.(type) {
+	case *record.Tick, *record.DstCounter:
+	default:
+		f.news = true
 	}
 	if raw != nil {
 		err = f.encoder.raw(raw)

@@ -35,6 +35,9 @@ func (t *Tally) Count(f *finding.Finding) {
 // Incidents is how many there were.
 func (t *Tally) Incidents() int { return t.incidents }
 
+// Kinds is how many incidents opened so, by "class kind".
+func (t *Tally) Kinds() map[string]int { return t.kinds }
+
 // Summary is what is said when tracing ends.
 type Summary struct {
 	Watched  []string // what was watched, in words

@@ -46,13 +46,13 @@ const lossEvery = 200 * time.Millisecond
 // a hit now and then all the time.
 const scanEvery = 5 * time.Second
 
-// NewLive connects a session to an engine.
-func NewLive(session *probe.Session, namer *Namer, engine *Engine, setup *record.Setup) *Live {
+// NewLive connects a session to an engine, and feeds it what it must know first.
+func NewLive(session *probe.Session, namer *Namer, engine *Engine, clock *record.Clock, setup *record.Setup) *Live {
 	l := &Live{
 		session: session, namer: namer, engine: engine, lost: make(map[lossKey]uint64),
 		dst: dstNews{make(news[failedOps]), make(news[crossedOps])},
 	}
-	engine.Feed(probe.Clock())
+	engine.Feed(clock)
 	engine.Feed(setup)
 	return l
 }
