@@ -70,6 +70,7 @@ func newRecordCommand() *cobra.Command {
 	f.Var((*byteSize)(&o.record.MaxSize), "max-size", "begin a new file at this `SIZE`, such as 100M; with --last: hold at most so much")
 	f.IntVar(&o.record.MaxFiles, "max-files", 0, "keep the newest `N` files only (default: all)")
 	f.DurationVar(&o.record.Last, "last", 0, "hold this time in memory, and write it when something is found or on SIGUSR1")
+	f.BoolVar(&o.record.Redact, "redact", false, "replace names and addresses, as netns-trace redact does")
 	o.addFlags(f)
 	for _, only := range []string{"json", "color"} { // of findings, which are not printed
 		// The flag was added just now.

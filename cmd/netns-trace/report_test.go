@@ -261,3 +261,28 @@ func TestOnlyTheNewestFilesAreKept(t *testing.T) {
 		}
 	}
 }
+
+func TestARedactedRecordingTellsTheSameStoryWithoutNames(t *testing.T) {
+	live, _, files := recordIncident(t, recording.Options{Path: filepath.Join(t.TempDir(), "a.ntrace")})
+	out := filepath.Join(t.TempDir(), "b.ntrace")
+	if err := redact(t.Context(), files[0], out); err != nil {
+		t.Fatal(err)
+	}
+	got, err := reported(t, reportOptions{format: "json", color: "auto"}, out)
+	if !errors.Is(err, errFound) {
+		t.Fatal(err)
+	}
+	if strings.Count(got, "\n") != strings.Count(live, "\n") {
+		t.Errorf("%d findings, want %d", strings.Count(got, "\n"), strings.Count(live, "\n"))
+	}
+	for _, secret := range []string{"redis", "dockerd", "veth1", "192.0.2.1", ":443", "0123456789ab", "dind"} {
+		if strings.Contains(got, secret) {
+			t.Errorf("%q is in the redacted report:\n%s", secret, got)
+		}
+	}
+	for _, kept := range []string{"cloned-mid-setns", "stranded", "copy_process+0x241f/0x2800", "4026532132"} {
+		if !strings.Contains(got, kept) {
+			t.Errorf("%q is not in the redacted report:\n%s", kept, got)
+		}
+	}
+}

@@ -23,6 +23,8 @@ type Options struct {
 	// Last makes a flight recorder: the records of that time are held in memory, and
 	// written when Trigger is called.
 	Last time.Duration
+	// Redact leaves out what a Redactor replaces.
+	Redact bool
 }
 
 // flightMemory bounds what a flight recorder holds unless MaxSize says otherwise.
@@ -42,6 +44,7 @@ type Recorder struct {
 	repeated  int    // records of the open file that only repeat what was known
 	records   uint64 // in files that are ended
 	bytes     int64
+	redactor  *Redactor // nil: nothing is replaced
 	triggered atomic.Bool
 	err       error
 }
@@ -51,6 +54,9 @@ type Recorder struct {
 // a FIFO ends with the context. Begin must follow, or Discard.
 func Create(ctx context.Context, o Options) (*Recorder, error) {
 	r := &Recorder{options: o, target: newTarget(o.Path, o.MaxFiles)}
+	if o.Redact {
+		r.redactor = NewRedactor()
+	}
 	if o.Last == 0 {
 		return r, r.target.open(ctx, 0)
 	}
@@ -71,6 +77,9 @@ func (r *Recorder) Discard() { r.target.discard() }
 
 // Begin writes the start section. It is completed by the recorder in each file.
 func (r *Recorder) Begin(start Start) error {
+	if r.redactor != nil {
+		start = r.redactor.Start(start)
+	}
 	r.start = start
 	if r.flight == nil {
 		r.begin()
@@ -81,12 +90,14 @@ func (r *Recorder) Begin(start Start) error {
 // begin writes the start of a file, and what is known from before it.
 func (r *Recorder) begin() {
 	start := r.start
-	start.Part, start.Before = r.part, r.records
+	lessons := r.known.records()
+	if r.part > 0 || r.flight != nil { // else it is as the caller says: a copy may be of a part
+		start.Part, start.Before, start.Known = r.part, r.records, len(lessons)
+	}
 	if r.flight != nil {
 		start.Before = r.flight.left
 	}
-	lessons := r.known.records()
-	start.Known, r.repeated = len(lessons), len(lessons)
+	r.repeated = len(lessons)
 	start.Written = time.Now().UTC()
 	if r.writer, r.err = NewWriter(r.target, &start); r.err != nil {
 		return
@@ -104,6 +115,13 @@ func (r *Recorder) Fed(rec record.Record, raw []byte) {
 	if r.err != nil {
 		return
 	}
+	if r.redactor != nil {
+		rec, raw = r.redactor.Record(rec), nil
+	}
+	r.take(rec, raw)
+}
+
+func (r *Recorder) take(rec record.Record, raw []byte) {
 	if r.triggered.Swap(false) {
 		r.land(rec.When())
 	}
@@ -117,7 +135,9 @@ func (r *Recorder) Fed(rec record.Record, raw []byte) {
 		r.next()
 	case r.flight != nil && rec.When() > r.until:
 		r.end(End{Time: rec.When(), Reason: ReasonContinued})
-		r.Fed(rec, raw)
+		if r.err == nil {
+			r.take(rec, raw)
+		}
 		return
 	}
 	if r.err != nil {
@@ -162,6 +182,9 @@ func (r *Recorder) next() {
 
 // end ends the present file.
 func (r *Recorder) end(end End) {
+	if r.redactor != nil {
+		end = r.redactor.End(end)
+	}
 	if r.err = r.writer.Close(&end); r.err != nil {
 		return
 	}
@@ -181,7 +204,9 @@ func (r *Recorder) Finish(end End) error {
 		r.land(end.Time)
 	}
 	if r.err == nil && r.writer != nil {
-		end.Reason = ReasonFinished
+		if end.Reason == "" {
+			end.Reason = ReasonFinished
+		}
 		r.end(end)
 	}
 	if r.flight != nil {
@@ -198,6 +223,14 @@ func (r *Recorder) Finish(end End) error {
 		return errors.Join(r.err, err)
 	}
 	return fmt.Errorf("%w; %s", r.err, "what was recorded before can be read")
+}
+
+// CutOff ends the file without an end section: what is known to be its end is not.
+func (r *Recorder) CutOff() error {
+	if r.err == nil && r.writer != nil {
+		r.err = r.writer.Flush()
+	}
+	return errors.Join(r.err, r.target.close())
 }
 
 // Files are those that were written and kept, in order.
