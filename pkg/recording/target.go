@@ -55,7 +55,7 @@ func (t *target) vacant() error {
 }
 
 func exists(path string) error {
-	return fmt.Errorf("%s exists, and a recording is never overwritten: %w", path, os.ErrExist)
+	return fmt.Errorf("a recording overwrites nothing: %s: %w", path, os.ErrExist)
 }
 
 // open opens a part. Only its first may be something else than a file made here.

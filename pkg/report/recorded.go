@@ -30,6 +30,7 @@ type Recorded struct {
 type Incidents struct {
 	order []string
 	last  map[string]*finding.Finding
+	kinds map[string]string // what the incident is or was, before it was over
 	more  int // incidents beyond incidentsMax
 }
 
@@ -39,7 +40,7 @@ const incidentsMax = 100_000
 // Take takes note of a finding.
 func (i *Incidents) Take(f *finding.Finding) {
 	if i.last == nil {
-		i.last = make(map[string]*finding.Finding)
+		i.last, i.kinds = make(map[string]*finding.Finding), make(map[string]string)
 	}
 	if i.last[f.ID] == nil {
 		if len(i.order) >= incidentsMax {
@@ -49,7 +50,13 @@ func (i *Incidents) Take(f *finding.Finding) {
 		i.order = append(i.order, f.ID)
 	}
 	i.last[f.ID] = f
+	if f.State != finding.Closed && f.Kind != harm {
+		i.kinds[f.ID] = string(f.Class) + " " + f.Kind
+	}
 }
+
+// harm is the kind of a finding that says more of an incident, not what it is.
+const harm = "harm"
 
 // All are the last findings of all incidents, in the order in which they opened.
 func (i *Incidents) All() []*finding.Finding {
@@ -79,8 +86,8 @@ func (r Recorded) Verdict(w io.Writer, i *Incidents) error {
 
 func (i *Incidents) words() string {
 	open, closed := make(map[string]int), make(map[string]int)
-	for _, f := range i.last {
-		kind := string(f.Class) + " " + f.Kind
+	for id, f := range i.last {
+		kind := i.kinds[id]
 		if f.State == finding.Closed {
 			closed[kind]++
 		} else {
@@ -92,7 +99,7 @@ func (i *Incidents) words() string {
 	case total == 0:
 		return "nothing"
 	case len(open) == 0:
-		return fmt.Sprintf("%s, all over: %s", incidents(total), counts(closed))
+		return fmt.Sprintf("%s, over: %s", incidents(total), counts(closed))
 	case len(closed) == 0:
 		return fmt.Sprintf("%s: %s", incidents(total), counts(open))
 	}
