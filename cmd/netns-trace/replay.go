@@ -25,8 +25,8 @@ type replay struct {
 	// found gets every finding; seen, if not nil, every record before the detectors.
 	found func(*finding.Finding)
 	seen  func(record.Record)
-	// begun, if not nil, is told what is known before the first record.
-	begun func(*recording.Start, *finding.Knowledge)
+	// begun, if not nil, is called when start and known are there, before the first record.
+	begun func()
 
 	about   report.Recorded
 	tally   report.Tally
@@ -151,7 +151,7 @@ func (p *replay) begin(start *recording.Start) {
 		p.note("names and addresses in it were replaced")
 	}
 	if p.begun != nil {
-		p.begun(start, p.known)
+		p.begun()
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/netns-trace/netns-trace/pkg/finding"
 	"github.com/netns-trace/netns-trace/pkg/report"
+	"github.com/netns-trace/netns-trace/pkg/timeline"
 )
 
 const reportLong = `report prints what a recording holds: the findings that live tracing printed, or
@@ -28,7 +29,12 @@ The text begins with the verdict: what was found, what is missing, where it was
 recorded. Times are those of the recording machine's clock and time zone. A file
 that is cut off or damaged is reported up to there, with a note.
 
-Of a recording in several files, give all of them in their order.`
+Of a recording in several files, give all of them in their order.
+
+html is one page that loads nothing, to look at. mail is the body of a mail to a
+kernel list: 75 columns, stacks for scripts/decode_stacktrace.sh. ref_tracker and
+balance are the references of devices that waited, as the kernel's own debug code
+would print them.`
 
 // reportOptions are the flags of report.
 type reportOptions struct {
@@ -42,7 +48,7 @@ type reportOptions struct {
 
 // reportFormats are the values of --format.
 func reportFormats() []string {
-	return []string{"text", "json"}
+	return []string{"text", "json", "html", "mail", "ref_tracker", "balance"}
 }
 
 func newReportCommand() *cobra.Command {
@@ -53,7 +59,9 @@ func newReportCommand() *cobra.Command {
 		Long:  reportLong,
 		Example: `  netns-trace report leak.ntrace
   netns-trace report --json leak.ntrace | jq .summary
-  netns-trace report --follow leak.ntrace                 while it is being recorded`,
+  netns-trace report --follow leak.ntrace                 while it is being recorded
+  netns-trace report --format html leak.ntrace > leak.html
+  netns-trace report --mail leak.ntrace | scripts/decode_stacktrace.sh vmlinux`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("report needs the FILE of a recording")
@@ -74,6 +82,7 @@ func newReportCommand() *cobra.Command {
 	f.SortFlags = false
 	f.StringVar(&o.format, "format", "text", "how: "+strings.Join(reportFormats(), ", "))
 	f.BoolVar(&o.json, "json", false, "the same as --format json")
+	f.BoolVar(&o.mail, "mail", false, "the same as --format mail")
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on as the file grows, until its end or Ctrl-C")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print whole stacks")
 	f.StringVar(&o.color, "color", "auto", "colour the text: auto, always or never")
@@ -84,7 +93,12 @@ func (o *reportOptions) check() error {
 	if o.json {
 		o.format = "json"
 	}
+	if o.mail {
+		o.format = "mail"
+	}
 	switch {
+	case o.follow && o.format != "text" && o.format != "json":
+		return usagef("--follow needs --format text or json: the others are written at the end")
 	case !slices.Contains(reportFormats(), o.format):
 		return usagef("--format is one of %s, not %q", strings.Join(reportFormats(), ", "), o.format)
 	case !slices.Contains([]string{"auto", "always", "never"}, o.color):
@@ -100,13 +114,29 @@ func (o *reportOptions) run(ctx context.Context, paths []string, out *os.File) e
 	switch o.format {
 	case "json":
 		err = o.stream(ctx, p, paths, buffered, func() report.Writer { return report.JSON{W: buffered} })
+	case "html":
+		if term.IsTerminal(int(out.Fd())) {
+			return usagef("a page is not for a terminal: put \"> FILE.html\" behind the command")
+		}
+		t := timeline.New()
+		p.seen = t.Observe
+		err = o.whole(ctx, p, paths, buffered, func() document { return report.NewPage(p.known, t) })
+	case "mail":
+		err = o.whole(ctx, p, paths, buffered, func() document {
+			h := p.start.Host
+			return &report.Mail{
+				Tool: p.start.Tool, Kernel: strings.TrimSpace(h.Release + " " + h.Machine), Version: h.Version, Config: h.Kernel,
+			}
+		})
+	case "ref_tracker", "balance":
+		err = o.whole(ctx, p, paths, buffered, func() document { return &report.References{Balance: o.format == "balance"} })
 	default:
 		err = o.text(ctx, p, paths, buffered, term.IsTerminal(int(out.Fd())))
 	}
 	if err := errors.Join(err, buffered.Flush()); err != nil {
 		return err
 	}
-	if o.format == "json" {
+	if o.format != "text" {
 		for _, n := range p.about.Notes {
 			fmt.Fprintf(os.Stderr, "note: %s\n", n)
 		}
@@ -116,6 +146,27 @@ func (o *reportOptions) run(ctx context.Context, paths []string, out *os.File) e
 	}
 	if p.tally.Incidents() > 0 {
 		return errFound
+	}
+	return nil
+}
+
+// document is a form of a report that is written when all is known.
+type document interface {
+	report.Writer
+	Finish(w io.Writer, about report.Recorded) error
+}
+
+// whole replays all and writes one document. make is called once there is a start.
+func (o *reportOptions) whole(ctx context.Context, p *replay, paths []string, out io.Writer, make func() document) error {
+	var d document
+	p.begun = func() { d = make() }
+	var failed error
+	p.found = func(f *finding.Finding) { failed = errors.Join(failed, d.Write(f)) }
+	if err := errors.Join(p.files(ctx, paths), failed); err != nil {
+		return err
+	}
+	if err := d.Finish(out, p.about); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ type Incidents struct {
 	order []string
 	last  map[string]*finding.Finding
 	kinds map[string]string // what the incident is or was, before it was over
-	more  int // incidents beyond incidentsMax
+	more  int               // incidents beyond incidentsMax
 }
 
 // incidentsMax bounds the incidents that are remembered.
