@@ -16,15 +16,11 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/netns-trace/netns-trace/pkg/csum"
-	"github.com/netns-trace/netns-trace/pkg/dst"
 	"github.com/netns-trace/netns-trace/pkg/finding"
 	"github.com/netns-trace/netns-trace/pkg/identity"
 	"github.com/netns-trace/netns-trace/pkg/probe"
 	"github.com/netns-trace/netns-trace/pkg/record"
-	"github.com/netns-trace/netns-trace/pkg/refs"
 	"github.com/netns-trace/netns-trace/pkg/report"
-	"github.com/netns-trace/netns-trace/pkg/threads"
 	"github.com/netns-trace/netns-trace/pkg/trace"
 	"github.com/netns-trace/netns-trace/pkg/userstack"
 )
@@ -44,6 +40,10 @@ func live(ctx context.Context, o *liveOptions) error {
 		return err
 	}
 	sys, err := examine()
+	if err != nil {
+		return err
+	}
+	rec, err := openRecorder(ctx, o.record)
 	if err != nil {
 		return err
 	}
@@ -69,6 +69,7 @@ func live(ctx context.Context, o *liveOptions) error {
 		Csum: probe.CsumOptions{Every: o.csumEvery, PerSecond: o.csumRate},
 	})
 	if err != nil {
+		rec.discard()
 		if ctx.Err() != nil {
 			return errors.New("interrupted before anything was watched")
 		}
@@ -76,10 +77,13 @@ func live(ctx context.Context, o *liveOptions) error {
 	}
 	t := &tracing{
 		options: o, say: say, session: session, targets: targets,
-		out: o.writer(os.Stdout), started: time.Now(),
+		out: o.writer(os.Stdout), started: time.Now(), recorder: rec,
 	}
-	t.start(names, sys)
-	err = errors.Join(t.run(ctx, names), session.Close())
+	err = t.start(names, sys)
+	if err == nil {
+		err = t.run(ctx, names)
+	}
+	err = errors.Join(err, t.recorder.finish(t), session.Close())
 	if err != nil {
 		return err
 	}
@@ -97,25 +101,13 @@ type tracing struct {
 	tally   report.Tally
 	started time.Time
 	outErr  error
+
+	recorder *recorder // nil: nothing is recorded
 }
 
-func (t *tracing) start(names *identity.Namer, sys system) {
+func (t *tracing) start(names *identity.Namer, sys system) error {
 	known := new(finding.Knowledge)
-	var detectors []trace.Detector
-	for _, class := range t.session.Detectors() {
-		switch class {
-		case probe.DetectorThreads:
-			detectors = append(detectors, threads.New(threads.Config{
-				Away: t.options.away, HomeAny: t.options.home == homeAny,
-			}, known))
-		case probe.DetectorRefs:
-			detectors = append(detectors, refs.New(known))
-		case probe.DetectorCsum:
-			detectors = append(detectors, csum.New(csum.Config{Every: t.options.csumEvery, PerSecond: t.options.csumRate}, known))
-		case probe.DetectorDst:
-			detectors = append(detectors, dst.New(known))
-		}
-	}
+	detectors, _ := newDetectors(t.config(), known)
 	namer := trace.NewNamer(names, sys.kernel.Symbols, userstack.New(userstack.Options{}), t.options.rawAddrs)
 	plan := t.session.Plan()
 	setup := &record.Setup{
@@ -132,13 +124,19 @@ func (t *tracing) start(names *identity.Namer, sys system) {
 	if cost := sys.hidden(t.session.Detectors()); cost != "" {
 		t.say.printf("note: %s\n", cost)
 	}
-	t.live = trace.NewLive(t.session, namer, trace.NewEngine(known, t.found, detectors...), setup)
+	engine, clock := trace.NewEngine(known, t.found, detectors...), probe.Clock()
+	if err := t.recorder.begin(t, engine, clock); err != nil {
+		return err
+	}
+	t.live = trace.NewLive(t.session, namer, engine, clock, setup)
+	return nil
 }
 
 // found takes a finding. After the first failure to write there is no reader to
 // write for, and the run ends.
 func (t *tracing) found(f *finding.Finding) {
 	t.tally.Count(f)
+	t.recorder.hear()
 	if t.outErr == nil {
 		t.outErr = t.out.Write(f)
 	}
@@ -159,6 +157,9 @@ func (t *tracing) run(ctx context.Context, names *identity.Namer) error {
 	if err := t.ready(); err != nil {
 		return err
 	}
+	if err := t.recorder.launch(); err != nil {
+		return err
+	}
 	if t.options.duration > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, t.options.duration)
@@ -169,7 +170,7 @@ func (t *tracing) run(ctx context.Context, names *identity.Namer) error {
 		for gone := t.live.Processes.Gone; told < len(gone); told++ {
 			t.say.printf("note: pid %d (%s) exited\n", gone[told].TGID, gone[told].Comm)
 		}
-		return t.outErr != nil || t.nothingLeft()
+		return t.outErr != nil || t.recorder.done() || t.nothingLeft()
 	})
 	if err == nil {
 		err = t.live.Finish()
@@ -226,7 +227,7 @@ func (t *tracing) ready() error {
 	if t.options.verbose {
 		t.say.printf("%s", planText(t.session.Plan()))
 	}
-	t.say.printf("watching %s; Ctrl-C ends\n", strings.Join(t.watched(), ", "))
+	t.say.printf("watching %s%s; Ctrl-C ends\n", strings.Join(t.watched(), ", "), t.recorder.where())
 	return nil
 }
 
@@ -261,6 +262,7 @@ func (t *tracing) verdict() error {
 		if err := summary.Write(os.Stderr, &t.tally); err != nil {
 			return fmt.Errorf("writing the summary: %w", err)
 		}
+		t.recorder.written(t.say)
 	}
 	if t.tally.Incidents() > 0 {
 		return errFound
@@ -300,6 +302,8 @@ func (o *liveOptions) speaker() speaker {
 
 func (o *liveOptions) writer(f *os.File) report.Writer {
 	switch {
+	case o.record.only:
+		return report.Nothing{}
 	case o.json || o.format == formJSON:
 		return report.JSON{W: f}
 	case o.format == string(report.RefTracker), o.format == string(report.Balance):

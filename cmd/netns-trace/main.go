@@ -125,9 +125,12 @@ func newRootCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return live(cmd.Context(), &o) },
 	}
 	o.addFlags(root.Flags())
+	o.addRecordFlag(root.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.SetUsageTemplate(root.UsageTemplate() + exitStatusHelp)
-	root.AddCommand(newRefsCommand(), newHoldersCommand(), newDoctorCommand(), newVersionCommand())
+	root.AddCommand(newRefsCommand(), newHoldersCommand(),
+		newRecordCommand(), newReportCommand(), newRedactCommand(),
+		newDoctorCommand(), newVersionCommand())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root
 }

@@ -47,6 +47,8 @@ type liveOptions struct {
 	avoid     []string
 	ringBytes int
 	objects   int
+
+	record recordOptions
 }
 
 func (o *liveOptions) addFlags(f *pflag.FlagSet) {
@@ -105,6 +107,9 @@ func (o *liveOptions) check() error {
 		return err
 	}
 	if err := checkAvoid(o.avoid); err != nil {
+		return err
+	}
+	if err := o.record.check(); err != nil {
 		return err
 	}
 	named := len(o.pids) > 0 || len(o.comms) > 0

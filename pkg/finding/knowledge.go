@@ -20,6 +20,7 @@ type Knowledge struct {
 	clock record.Clock
 	lost  map[Class]map[string]record.Loss
 	setup record.Setup
+	zone  *time.Location
 }
 
 // Observe learns from rec, and reports whether that is all that rec is for: then no
@@ -56,6 +57,19 @@ func (k *Knowledge) lose(l *record.Loss) {
 // At is the calendar time of a record's time (ns of CLOCK_MONOTONIC).
 func (k *Knowledge) At(monotonic uint64) time.Time {
 	return time.Unix(0, k.clock.Realtime+int64(monotonic)-int64(k.clock.Time)).UTC()
+}
+
+// SetZone sets the time zone of what is worded for people: that of the machine where
+// it happened. Without it that is this machine's.
+func (k *Knowledge) SetZone(zone *time.Location) { k.zone = zone }
+
+// WallClock words a time of day.
+func (k *Knowledge) WallClock(t time.Time) string {
+	zone := k.zone
+	if zone == nil {
+		zone = time.Local
+	}
+	return t.In(zone).Format("15:04:05.000")
 }
 
 // References is how many references a net_device's count stands for: the count of

@@ -38,6 +38,9 @@ func (t *Tally) Incidents() int { return t.incidents }
 // Kinds is how many incidents were opened by a finding of this class and kind.
 func (t *Tally) Kinds(class, kind string) int { return t.kinds[class+" "+kind] }
 
+// ByKind is how many incidents opened so, by "class kind".
+func (t *Tally) ByKind() map[string]int { return t.kinds }
+
 // Summary is what is said when tracing ends.
 type Summary struct {
 	Watched  []string // what was watched, in words

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/netns-trace/netns-trace/pkg/finding"
@@ -16,6 +17,12 @@ import (
 type Writer interface {
 	Write(f *finding.Finding) error
 }
+
+// Nothing shows none of them.
+type Nothing struct{}
+
+// Write implements Writer.
+func (Nothing) Write(*finding.Finding) error { return nil }
 
 // JSON writes one finding a line.
 type JSON struct{ W io.Writer }
@@ -34,7 +41,8 @@ func (j JSON) Write(f *finding.Finding) error {
 type Text struct {
 	W       io.Writer
 	Color   bool
-	Verbose bool // whole stacks
+	Verbose bool           // whole stacks
+	Zone    *time.Location // of the times; nil: this machine's
 }
 
 const (
@@ -47,7 +55,7 @@ const (
 // Write implements Writer.
 func (t Text) Write(f *finding.Finding) error {
 	var b strings.Builder
-	at := f.Time.Local().Format("15:04:05.000")
+	at := t.clock(f.Time)
 	fmt.Fprintf(&b, "%s  %s  %s\n", t.paint(dim, at), t.paint(colorOf(f), string(f.Class)+" "+f.Kind), plain(f.Summary))
 	if f.State == finding.Opened {
 		t.subject(&b, f)
@@ -85,7 +93,7 @@ func (t Text) subject(b *strings.Builder, f *finding.Finding) {
 	if p := f.Process; p != nil {
 		text := fmt.Sprintf("thread %d (%s) of pid %d", p.TID, p.Comm, p.PID)
 		if !p.Start.IsZero() {
-			text += ", started " + p.Start.Local().Format("15:04:05.000")
+			text += ", started " + t.clock(p.Start)
 		}
 		text += inContainer(p.Container, p.ContainerName)
 		t.line(b, "thread", text)
@@ -104,6 +112,15 @@ func (t Text) subject(b *strings.Builder, f *finding.Finding) {
 		}
 		t.line(b, "netns", text+inContainer(n.Container, n.ContainerName))
 	}
+}
+
+func (t Text) clock(at time.Time) string {
+	if t.Zone == nil {
+		at = at.Local()
+	} else {
+		at = at.In(t.Zone)
+	}
+	return at.Format("15:04:05.000")
 }
 
 func inContainer(id, name string) string {

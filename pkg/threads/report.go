@@ -115,7 +115,7 @@ func (d *Detector) window(f *finding.Finding, t *thread) {
 	if t.origin != cloned {
 		if t.origin == moved {
 			f.Details["left_home"] = d.known.At(t.since)
-			f.Facts = append(f.Facts, finding.Fact{Label: "left", Text: clock(d.known.At(t.since))})
+			f.Facts = append(f.Facts, finding.Fact{Label: "left", Text: d.known.WallClock(d.known.At(t.since))})
 		}
 		return
 	}
@@ -124,7 +124,7 @@ func (d *Detector) window(f *finding.Finding, t *thread) {
 	text := "entered before it could be seen"
 	if t.leftHome != 0 {
 		window["entered"] = d.known.At(t.leftHome)
-		text = fmt.Sprintf("entered %s, cloned %s later", clock(d.known.At(t.leftHome)), span(t.leftHome, t.since))
+		text = fmt.Sprintf("entered %s, cloned %s later", d.known.WallClock(d.known.At(t.leftHome)), span(t.leftHome, t.since))
 	}
 	switch {
 	case t.parentBack == 0:
@@ -178,8 +178,6 @@ func elapsed(from, to uint64) time.Duration {
 	}
 	return time.Duration(to - from)
 }
-
-func clock(t time.Time) string { return t.Local().Format("15:04:05.000") }
 
 // span is a duration as a person would say it: three figures are enough.
 func span(from, to uint64) string {

@@ -26,6 +26,15 @@ type Engine struct {
 	known     *finding.Knowledge
 	detectors []Detector
 	emit      func(*finding.Finding)
+	tap       Tap
+}
+
+// Tap gets every record that is fed to an engine, in order, before the detectors do.
+type Tap interface {
+	// Fed takes in one record. raw are the bytes that it had in the kernel's ring
+	// buffer, nil for one that was made in user space. Both are valid only during the
+	// call.
+	Fed(rec record.Record, raw []byte)
 }
 
 // NewEngine makes an engine. The detectors must word their findings with known,
@@ -34,8 +43,19 @@ func NewEngine(known *finding.Knowledge, emit func(*finding.Finding), detectors 
 	return &Engine{known: known, detectors: detectors, emit: emit}
 }
 
+// SetTap gives the engine a tap. Records that were fed before do not reach it.
+func (e *Engine) SetTap(t Tap) { e.tap = t }
+
 // Feed runs one record through everything.
-func (e *Engine) Feed(rec record.Record) {
+func (e *Engine) Feed(rec record.Record) { e.feed(rec, nil) }
+
+// FeedRaw does so with a record that was decoded from raw and not changed since.
+func (e *Engine) FeedRaw(rec record.Record, raw []byte) { e.feed(rec, raw) }
+
+func (e *Engine) feed(rec record.Record, raw []byte) {
+	if e.tap != nil {
+		e.tap.Fed(rec, raw)
+	}
 	if e.known.Observe(rec) {
 		return
 	}

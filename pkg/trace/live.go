@@ -46,13 +46,13 @@ const lossEvery = 200 * time.Millisecond
 // a hit now and then all the time.
 const scanEvery = 5 * time.Second
 
-// NewLive connects a session to an engine.
-func NewLive(session *probe.Session, namer *Namer, engine *Engine, setup *record.Setup) *Live {
+// NewLive connects a session to an engine, and feeds it what it must know first.
+func NewLive(session *probe.Session, namer *Namer, engine *Engine, clock *record.Clock, setup *record.Setup) *Live {
 	l := &Live{
 		session: session, namer: namer, engine: engine, lost: make(map[lossKey]uint64),
 		dst: dstNews{make(news[failedOps]), make(news[crossedOps])},
 	}
-	engine.Feed(probe.Clock())
+	engine.Feed(clock)
 	engine.Feed(setup)
 	return l
 }
@@ -177,7 +177,7 @@ func (l *Live) step(ctx context.Context, deadline time.Time) error {
 		}
 		return nil
 	}
-	l.feed(rec)
+	l.feedRaw(rec, raw)
 	if module, ok := rec.(*record.ModuleLoad); ok {
 		if attached := l.session.ModuleLoaded(ctx, module.Name); len(attached) > 0 && l.Attached != nil {
 			l.Attached(attached)
@@ -187,11 +187,14 @@ func (l *Live) step(ctx context.Context, deadline time.Time) error {
 }
 
 // feed feeds what is known of the names in a record, and then the record.
-func (l *Live) feed(rec record.Record) {
+func (l *Live) feed(rec record.Record) { l.feedRaw(rec, nil) }
+
+// feedRaw does so with a record that was just decoded from raw.
+func (l *Live) feedRaw(rec record.Record, raw []byte) {
 	for _, name := range l.namer.Names(rec) {
 		l.engine.Feed(name)
 	}
-	l.engine.Feed(rec)
+	l.engine.FeedRaw(rec, raw)
 }
 
 // lookAtLosses feeds the losses that are new, and the kernel's own lists if

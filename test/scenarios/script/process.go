@@ -26,6 +26,7 @@ type scene struct {
 	processes map[string]*process
 	order     []string
 	tracer    *tracer
+	recording string // that the tracer writes; "": none
 }
 
 func newScene() *scene { return &scene{processes: make(map[string]*process)} }

@@ -32,7 +32,7 @@ func (s *scene) trace(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ready := ts.MkAbs("ready")
 	_ = os.Remove(ready)
-	argv := append(args, "--json", "--ready-file", ready)
+	argv := s.recordToo(ts, append(args, "--json", "--ready-file", ready))
 	started := time.Now()
 	p, err := launch(argv, ts.MkAbs("."), environment(ts))
 	ts.Check(err)
@@ -145,6 +145,9 @@ func (s *scene) untrace(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("summary", p.stderr.String())
 	ts.Check(os.WriteFile(ts.MkAbs("summary"), []byte(p.stderr.String()), 0o644))
 	ts.Check(os.WriteFile(ts.MkAbs("findings"), []byte(p.stdout.String()), 0o644))
+	if s.recording != "" {
+		s.replay(ts, p.stdout.String(), p.cmd.ProcessState.ExitCode())
+	}
 }
 
 func (s *scene) said() string {
