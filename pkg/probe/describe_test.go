@@ -53,7 +53,7 @@ func TestWireTypesAreThoseOfTheHeader(t *testing.T) {
 // takes it to be.
 func TestRecordsAreDescribedAsTheyAreDecoded(t *testing.T) {
 	var specs []*btf.Spec
-	for _, load := range []func() (*ebpf.CollectionSpec, error){loadThreads, loadRefs, loadCsum, loadDst, loadNames} {
+	for _, load := range []func() (*ebpf.CollectionSpec, error){loadThreads, loadRefs, loadCsum, loadDst, loadNames, loadPins} {
 		spec, err := load()
 		if err != nil {
 			t.Fatal(err)

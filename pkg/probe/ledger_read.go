@@ -59,7 +59,7 @@ type look struct {
 
 // look reads all ledgers.
 func (l *ledger) look() ([]look, error) {
-	f, err := l.object.iterators[iterMapElem].Open()
+	f, err := l.object.iterators[ledgerProgLedgersIter].Open()
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledgers of references: %w", err)
 	}

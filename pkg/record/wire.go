@@ -29,6 +29,10 @@ func WireTypes() []WireType {
 		{typeDstCrossing, "dst_crossing_record"},
 		{typeHolder, "holder_record"},
 		{typeNetnsBirth, "netns_birth_record"},
+		{typeNetnsAlive, "netns_alive_record"},
+		{typeNetnsList, "netns_list_record"},
+		{typeNetnsTask, "netns_task_record"},
+		{typeNetnsFile, "netns_file_record"},
 	}
 }
 

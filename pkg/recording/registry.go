@@ -39,6 +39,17 @@ func registry() []reflect.Type {
 		new(record.DstFailure),
 		new(record.DstCrossing),
 		new(record.DstCounter),
+		new(record.RefLedger),
+		new(record.ThreadState),
+		new(record.HeldObject),
+		new(record.HolderSearch),
+		new(record.NetnsAlive),
+		new(record.NetnsList),
+		new(record.NetnsTask),
+		new(record.NetnsFile),
+		new(record.NetnsMount),
+		new(record.NetnsLook),
+		new(record.NetnsLooked),
 	}
 	types := make([]reflect.Type, len(records))
 	for i, r := range records {

@@ -70,8 +70,8 @@ func parseFamilies(text string) (Families, error) {
 }
 
 // Of returns the family of a function of a module, or of the kernel when module is
-// empty. When the table does not know it, the second result is false and the
-// family is the function's name.
+// empty. When the table does not know it, the second result is false and the family is
+// the function's name, or the module: what one function of it takes another drops.
 func (f Families) Of(symbol, module string) (family string, known bool) {
 	function, _, _ := strings.Cut(symbol, ".")
 	module = strings.ReplaceAll(module, "-", "_") // as the kernel names it
@@ -79,6 +79,9 @@ func (f Families) Of(symbol, module string) (family string, known bool) {
 		if matches(r.module, module) && matches(r.function, function) {
 			return r.family, true
 		}
+	}
+	if module != "" {
+		return "module " + module, false
 	}
 	return function, false
 }

@@ -20,7 +20,7 @@ func TestFamilyOfFunction(t *testing.T) {
 		{"any function of a module", "llc_ui_bind", "llc2", "AF_LLC socket", true},
 		{"module named as its file", "bcm_can_tx", "can-bcm", "CAN socket", true},
 		{"an earlier line of the same module", "macvlan_init", "macvlan", "macvlan lower", true},
-		{"the kernel's functions are not a module's", "dst_init", "my_module", "dst_init", false},
+		{"the kernel's functions are not a module's", "dst_init", "my_module", "module my_module", false},
 		{"unknown function keeps its name", "frobnicate.part.0", "", "frobnicate", false},
 	} {
 		got, known := families.Of(tc.symbol, tc.module)
