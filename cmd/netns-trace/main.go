@@ -128,7 +128,7 @@ func newRootCommand() *cobra.Command {
 	o.addRecordFlag(root.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.SetUsageTemplate(root.UsageTemplate() + exitStatusHelp)
-	root.AddCommand(newRecordCommand(), newReportCommand(), newRedactCommand(), newDoctorCommand(), newVersionCommand())
+	root.AddCommand(newRecordCommand(), newReportCommand(), newExportCommand(), newRedactCommand(), newDoctorCommand(), newVersionCommand())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root
 }
