@@ -129,7 +129,7 @@ func newRootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.SetUsageTemplate(root.UsageTemplate() + exitStatusHelp)
 	root.AddCommand(newRefsCommand(), newHoldersCommand(),
-		newRecordCommand(), newReportCommand(), newRedactCommand(),
+		newRecordCommand(), newReportCommand(), newExportCommand(), newRedactCommand(),
 		newDoctorCommand(), newVersionCommand())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root

@@ -231,7 +231,7 @@ func TestACutFileIsReportedUpToThere(t *testing.T) {
 }
 
 func TestFilesOfOneRecordingTellTogetherWhatOneWould(t *testing.T) {
-	want, _, files := recordIncident(t, recording.Options{Path: filepath.Join(t.TempDir(), "a.ntrace"), MaxSize: 2300})
+	want, _, files := recordIncident(t, recording.Options{Path: filepath.Join(t.TempDir(), "a.ntrace"), MaxSize: 3100})
 	if len(files) < 3 {
 		t.Fatalf("files %q, want some", files)
 	}
@@ -247,7 +247,7 @@ func TestFilesOfOneRecordingTellTogetherWhatOneWould(t *testing.T) {
 
 func TestOnlyTheNewestFilesAreKept(t *testing.T) {
 	dir := t.TempDir()
-	_, _, files := recordIncident(t, recording.Options{Path: filepath.Join(dir, "a.ntrace"), MaxSize: 2300, MaxFiles: 2})
+	_, _, files := recordIncident(t, recording.Options{Path: filepath.Join(dir, "a.ntrace"), MaxSize: 3100, MaxFiles: 2})
 	there, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
