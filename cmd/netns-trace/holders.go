@@ -144,7 +144,7 @@ func (o *holdersOptions) search(ctx context.Context, k *holders.Running, names *
 	stuck := false
 	wording := new(finding.Knowledge)
 	engine := trace.NewEngine(wording, func(f *finding.Finding) {
-		stuck = stuck || f.Details["device_state"] == "waiting"
+		stuck = stuck || f.Kind == refs.KindLeaked || f.Details["device_state"] == "waiting"
 		if outErr == nil {
 			outErr = out.Write(f)
 		}
