@@ -40,13 +40,19 @@ func BenchmarkSearch(b *testing.B) {
 			b.SetBytes(int64(len(memory)))
 			n := 0
 			for b.Loop() {
-				targets.Find(memory, func(int, int) { n++ })
+				targets.Find(memory, ramAt, func(int, int) { n++ })
 			}
 		})
 	}
 	run("one device", NewTargets([]uint64{wanted}))
 	run("a device and its queues", NewTargets([]uint64{wanted, wanted + 0x2000, wanted + 0x2140, wanted + 0x2280}))
 	run("64 devices", NewTargets(many))
+	b.Run("empty lists", func(b *testing.B) {
+		b.SetBytes(int64(len(memory)))
+		for b.Loop() {
+			SelfPointers{}.Find(memory, ramAt, func(int, int) {})
+		}
+	})
 	// The yardstick: what a search for bytes takes, wherever they are.
 	b.Run("bytes.Index", func(b *testing.B) {
 		needle := binary.LittleEndian.AppendUint64(nil, wanted)

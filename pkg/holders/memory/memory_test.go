@@ -119,6 +119,16 @@ func TestASearchFindsWordsWhereObjectsCanBe(t *testing.T) {
 	}
 }
 
+func TestEmptyListsAreFound(t *testing.T) {
+	m, memory := newMachine(t, false)
+	m.put64(pageAddr(8)+40, pageAddr(8)+40)
+	m.put64(pageAddr(9)+80, pageAddr(8)+80)
+	hits, _, err := memory.Scan(t.Context(), SelfPointers{}, Limits{MaxHits: 10})
+	if err != nil || len(hits) != 1 || hits[0].Addr != pageAddr(8)+40 {
+		t.Errorf("found %+v, %v", hits, err)
+	}
+}
+
 func TestPagesThatVanishAreSkippedAndCounted(t *testing.T) {
 	m, memory := newMachine(t, false)
 	for n := 40; n < 50; n++ {
