@@ -146,7 +146,10 @@ func (o *holdersOptions) choose(ctx context.Context, k *holders.Running, names *
 	case o.all:
 		return every, nil, nil
 	case len(args) == 0:
-		return waiting, known, nil
+		if len(waiting) == 0 {
+			waiting, err = o.findWaiting(ctx, k)
+		}
+		return waiting, known, err
 	}
 	for _, arg := range args {
 		d, err := pickDevice(arg, every, names)
@@ -158,13 +161,24 @@ func (o *holdersOptions) choose(ctx context.Context, k *holders.Running, names *
 	return devices, every, nil
 }
 
+// findWaiting looks for devices that wait although no thread is seen to wait for them.
+func (o *holdersOptions) findWaiting(ctx context.Context, k *holders.Running) ([]*holders.Device, error) {
+	progress := newProgress(o.output.quiet, os.Stderr)
+	defer progress.end()
+	found, err := k.FindUnregistered(ctx, holders.Options{BytesPerSecond: o.maxMBps * 1e6, Progress: progress.report})
+	if err != nil {
+		return nil, fmt.Errorf("looking for devices that wait: %w", err)
+	}
+	return found, nil
+}
+
 func (o *holdersOptions) search(ctx context.Context, k *holders.Running, names *identity.Namer, devices, known []*holders.Device) error {
 	out := o.output.writer(os.Stdout)
 	var outErr error
 	stuck := false
 	wording := new(finding.Knowledge)
 	engine := trace.NewEngine(wording, func(f *finding.Finding) {
-		stuck = stuck || f.Details["device_state"] == "waiting"
+		stuck = stuck || f.Kind == refs.KindLeaked || f.Details["device_state"] == "waiting"
 		if outErr == nil {
 			outErr = out.Write(f)
 		}

@@ -40,8 +40,9 @@ type object struct {
 	exact   bool    // known from where it is, not weighed
 	verdict verdict
 	family  string
-	tracked bool // counted since the struct has a tracker
-	socket  *record.Socket
+	tracked bool             // counted since the struct has a tracker
+	sockets []*record.Socket // that the object is, or that point at it
+	more    int              // further ones
 	routes  []string
 }
 

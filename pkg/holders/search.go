@@ -5,6 +5,7 @@ package holders
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/netns-trace/netns-trace/pkg/holders/memory"
@@ -75,6 +76,7 @@ type search struct {
 	devices map[uint64]*Device
 	objects []*object
 	free    map[*Device]int
+	before  map[*Device]int32 // the usage counts at the begin
 	stats   memory.Stats
 	sockets map[uint64]*record.Socket
 	passes  int
@@ -107,6 +109,10 @@ func (s *search) findPointers(ctx context.Context, devices []*Device) error {
 			words, targets = append(words, d.ingress), append(targets, target{d, true})
 		}
 	}
+	s.before = make(map[*Device]int32)
+	for _, d := range devices {
+		s.before[d] = d.Count
+	}
 	hits, err := s.scan(ctx, words)
 	if err != nil {
 		return err
@@ -136,8 +142,7 @@ func (s *search) findPointersToObjects(ctx context.Context) error {
 	var to []*object
 	for _, o := range s.objects {
 		if sock, ok := s.socket(o.start); ok && o.verdict != plain {
-			o.socket = sock
-			s.sockets[o.start] = sock
+			s.add(o, o.start, sock)
 			continue
 		}
 		if o.device.State == Unregistered && (o.verdict != unknown || unexplained[o.device] > 0) && o.worthFollowing() {
@@ -158,9 +163,8 @@ func (s *search) findPointersToObjects(ctx context.Context) error {
 		if !ok || slab.Free || slab.Start == o.start {
 			continue
 		}
-		if sock, ok := s.socket(slab.Start); ok && o.socket == nil {
-			o.socket = sock
-			s.sockets[slab.Start] = sock
+		if sock, ok := s.socket(slab.Start); ok {
+			s.add(o, slab.Start, sock)
 			continue
 		}
 		if o.family == "nexthop" && okAlias {
@@ -185,6 +189,24 @@ func (s *search) unexplained() map[*Device]int32 {
 		}
 	}
 	return left
+}
+
+// maxSockets is how many sockets of an object are told; more are counted.
+const maxSockets = 8
+
+// add notes that a struct sock is an object, or points at it.
+func (s *search) add(o *object, at uint64, sock *record.Socket) {
+	if known := s.sockets[at]; known != nil {
+		sock = known
+	}
+	switch {
+	case slices.Contains(o.sockets, sock):
+	case len(o.sockets) == maxSockets:
+		o.more++
+	default:
+		s.sockets[at] = sock
+		o.sockets = append(o.sockets, sock)
+	}
 }
 
 // worthFollowing reports whether what points at an object says more than the object.
@@ -256,7 +278,7 @@ func (s *search) tell(d *Device, emit func(record.Record)) {
 	end := &record.HolderSearch{
 		Time: now, Dev: d.Addr, Name: d.Name, Ifindex: d.Ifindex, Netns: d.Netns, Kind: d.Kind,
 		State: d.State.String(), Waiting: d.State == Unregistered,
-		Usage: d.Count, UsageKnown: d.CountKnown,
+		Usage: d.Count, UsageKnown: d.CountKnown, Moved: d.Count != s.before[d],
 		Free: s.free[d], Bytes: s.stats.Bytes, Pages: s.stats.Read(), Vanished: s.stats.Vanished, Dropped: s.stats.Dropped,
 		TookNS: uint64(s.stats.Took), Untyped: s.untyped,
 	}
@@ -288,13 +310,16 @@ func (s *search) tell(d *Device, emit func(record.Record)) {
 func (s *search) describe(o *object) *record.HeldObject {
 	r := &record.HeldObject{
 		Dev: o.device.Addr, Object: o.start, Field: o.where, Cache: o.cache, Family: o.family,
-		Certain: o.certain(), Socket: o.socket,
+		Certain: o.certain(), SocketsMore: o.more,
+	}
+	for _, sock := range o.sockets {
+		r.Sockets = append(r.Sockets, *sock)
 	}
 	switch {
 	case o.verdict == counted:
 		r.Means = record.PointerCounted
-	case o.socket != nil:
-		// Nothing is known of the struct, but that a socket points at it, or has it.
+	case len(o.sockets) > 0:
+		// Nothing is known of the struct, but that sockets point at it, or are it.
 		r.Means, r.Family, r.Certain = record.PointerCounted, "socket", false
 	}
 	if r.Field == "" || !o.typed && !o.exact {
@@ -316,6 +341,9 @@ func (o *object) reason() string {
 		return fmt.Sprintf("its fields are those of the type (weight %.0f), which has a tracker for the reference", o.score)
 	case o.typed:
 		return fmt.Sprintf("its fields are those of the type (weight %.0f)", o.score)
+	}
+	if len(o.sockets) > 0 {
+		return "its type is not known; a socket points at it"
 	}
 	return "its type is not known"
 }

@@ -28,9 +28,11 @@ type HeldObject struct {
 	Reason  string
 	// Facts are what is known of the object beyond that, by the names that they have
 	// in findings.
-	Facts  []HeldFact
-	Socket *Socket
-	Other  string // the device in whose data the object is, or that it connects with
+	Facts []HeldFact
+	// Sockets are those that the object is, or that point at it.
+	Sockets     []Socket
+	SocketsMore int    // further ones
+	Other       string // the device in whose data the object is, or that it connects with
 }
 
 // HeldFact is something known of an object.
@@ -68,6 +70,9 @@ type HolderSearch struct {
 	// Usage is the usage count; Own is how many of it the device has of itself.
 	Usage, Own           int32
 	UsageKnown, OwnKnown bool
+	// Moved is true when the usage count changed during the search: what was found and
+	// the count are then of different times.
+	Moved bool
 
 	Plain   int // pointers without a reference
 	Free    int // in memory that nobody uses

@@ -84,7 +84,7 @@ func (s *Searches) searched(r *record.HolderSearch, objects []*record.HeldObject
 			emit(s.holder(r, o))
 		}
 	}
-	if a.known && a.unexplained() > 0 {
+	if a.known && a.unexplained() > 0 && !r.Moved {
 		emit(s.leaked(r, objects, a))
 	}
 }
@@ -162,6 +162,10 @@ func (s *Searches) held(r *record.HolderSearch, objects []*record.HeldObject, a 
 			Text:  fmt.Sprintf("%d more objects point at it than it has references", -a.unexplained()),
 		})
 	}
+	if r.Moved {
+		f.Details["moved"] = true
+		f.Facts = append(f.Facts, finding.Fact{Label: "moved", Text: "the count changed during the search: search again"})
+	}
 	f.Facts = append(f.Facts, finding.Fact{Label: "searched", Text: f.Evidence.How})
 	return f
 }
@@ -195,17 +199,17 @@ func (s *Searches) holder(r *record.HolderSearch, o *record.HeldObject) *finding
 		f.Details[fact.Name] = fact.Value
 		text += factWords(fact)
 	}
-	if o.Socket != nil {
-		text = socketWords(o.Socket)
-		s.socket(f, o.Socket)
+	if len(o.Sockets) > 0 {
+		text = socketWords(o.Sockets)
+		s.sockets(f, o)
 	}
 	verb := "is held by"
 	if !o.Certain {
 		verb = "is likely held by"
 	}
-	f.Summary = fmt.Sprintf("%s %s %s%s", called(r, f), verb, text, s.ownerWords(o.Socket))
+	f.Summary = fmt.Sprintf("%s %s %s%s", called(r, f), verb, text, s.ownerWords(o.Sockets))
 	f.Facts = append(f.Facts, finding.Fact{Label: "object", Text: objectWords(o)})
-	for i, owner := range owners(o.Socket) {
+	for i, owner := range owners(o.Sockets) {
 		label := ""
 		if i == 0 {
 			label = "open in"
@@ -266,6 +270,7 @@ func (s *Searches) leaked(r *record.HolderSearch, objects []*record.HeldObject, 
 	f.Facts = append(f.Facts, finding.Fact{Label: "searched", Text: f.Evidence.How})
 	if unknown := unknownObjects(objects); len(unknown) > 0 {
 		f.Details["unknown_objects"] = unknown
+		f.Summary += ", or held by an object of unknown kind"
 		f.Facts = append(f.Facts, finding.Fact{
 			Label: "may hold it", Text: strings.Join(unknown, ", ") + ": of unknown kind; what they have may be an old copy",
 		})

@@ -76,44 +76,55 @@ func socketFamily(family uint16) string {
 	return fmt.Sprintf("family %d", family)
 }
 
-func socketWords(s *record.Socket) string {
-	family := socketFamily(s.Family)
-	if s.Protocol == "" || strings.HasSuffix(family, "_"+s.Protocol) {
+func socketWords(sockets []record.Socket) string {
+	family := socketFamily(sockets[0].Family)
+	if p := sockets[0].Protocol; p != "" && !strings.HasSuffix(family, "_"+p) {
+		family += " (" + p + ")"
+	}
+	if len(sockets) == 1 {
 		return "a socket of " + family
 	}
-	return fmt.Sprintf("a socket of %s (%s)", family, s.Protocol)
+	return fmt.Sprintf("%d sockets of %s", len(sockets), family)
 }
 
-func (s *Searches) socket(f *finding.Finding, sock *record.Socket) {
-	f.Details["socket"] = map[string]any{
-		"family": socketFamily(sock.Family), "protocol": sock.Protocol, "inode": sock.Inode,
-		"netns": s.known.Netns(sock.Netns),
+// sockets puts what is known of an object's sockets in details.
+func (s *Searches) sockets(f *finding.Finding, o *record.HeldObject) {
+	list := []map[string]any{}
+	for _, sock := range o.Sockets {
+		open := []map[string]any{}
+		for _, owner := range sock.Owners {
+			open = append(open, map[string]any{"process": s.known.Process(owner.Thread), "fd": owner.FD})
+		}
+		list = append(list, map[string]any{
+			"family": socketFamily(sock.Family), "protocol": sock.Protocol, "inode": sock.Inode,
+			"netns": s.known.Netns(sock.Netns), "open_in": open, "open_in_more": sock.OwnersMore,
+		})
 	}
-	if len(sock.Owners) == 0 {
-		return
+	f.Details["sockets"] = list
+	f.Details["sockets_more"] = o.SocketsMore
+	if all := owners(o.Sockets); len(all) > 0 {
+		f.Process = s.known.Process(all[0].Thread)
 	}
-	f.Process = s.known.Process(sock.Owners[0].Thread)
-	var list []map[string]any
-	for _, o := range sock.Owners {
-		list = append(list, map[string]any{"process": s.known.Process(o.Thread), "fd": o.FD})
-	}
-	f.Details["open_in"] = list
-	f.Details["open_in_more"] = sock.OwnersMore
 }
 
-func owners(s *record.Socket) []record.SocketOwner {
-	if s == nil {
-		return nil
+// owners are the descriptors of all the sockets.
+func owners(sockets []record.Socket) []record.SocketOwner {
+	var list []record.SocketOwner
+	for _, sock := range sockets {
+		list = append(list, sock.Owners...)
 	}
-	return s.Owners
+	return list
 }
 
-func (s *Searches) ownerWords(sock *record.Socket) string {
-	list := owners(sock)
-	if len(list) == 0 {
+func (s *Searches) ownerWords(sockets []record.Socket) string {
+	switch list := owners(sockets); len(list) {
+	case 0:
 		return ""
+	case 1:
+		return " of " + s.descriptor(list[0])
+	default:
+		return fmt.Sprintf(" of %s, and %d more", s.descriptor(list[0]), len(list)-1)
 	}
-	return " of " + s.descriptor(list[0])
 }
 
 func (s *Searches) descriptor(o record.SocketOwner) string {
@@ -130,21 +141,30 @@ func (s *Searches) descriptor(o record.SocketOwner) string {
 
 // releaseWords says what gives the reference back.
 func releaseWords(r *record.HolderSearch, o *record.HeldObject, family foundFamily) string {
-	if o.Socket == nil {
+	if len(o.Sockets) == 0 {
 		if !r.Waiting {
 			return ""
 		}
 		return strings.ReplaceAll(family.release, "DEVICE", r.Name)
 	}
-	list := o.Socket.Owners
-	switch {
-	case len(list) == 0 && o.Socket.Inode == 0:
-		return "no process has the socket: it is the kernel's own, or about to be freed"
-	case len(list) == 0:
-		return fmt.Sprintf("closing the socket (inode %d); no process has its descriptor: it may be in flight in a "+
-			"message of another socket (SCM_RIGHTS)", o.Socket.Inode)
-	case len(list)+o.Socket.OwnersMore == 1:
-		return fmt.Sprintf("closing the socket: kill pid %d, or have it close fd %d", list[0].Thread.TGID, list[0].FD)
+	var parts []string
+	closed := 0
+	for _, sock := range o.Sockets {
+		switch {
+		case sock.Inode == 0:
+			parts = append(parts, "no process has the socket: it is the kernel's own, or about to be freed")
+		case len(sock.Owners) == 0:
+			parts = append(parts, fmt.Sprintf("closing the socket (inode %d), of which no process has a descriptor: "+
+				"it may be in flight in a message of another socket (SCM_RIGHTS)", sock.Inode))
+		default:
+			closed += len(sock.Owners) + sock.OwnersMore
+		}
 	}
-	return fmt.Sprintf("closing the socket in all of the %d places where it is open", len(list)+o.Socket.OwnersMore)
+	switch list := owners(o.Sockets); {
+	case closed == 1:
+		parts = append(parts, fmt.Sprintf("closing the socket: kill pid %d, or have it close fd %d", list[0].Thread.TGID, list[0].FD))
+	case closed > 1:
+		parts = append(parts, fmt.Sprintf("closing all of the %d descriptors: a socket lives until its last one is closed", closed))
+	}
+	return strings.Join(parts, "; ")
 }

@@ -65,9 +65,9 @@ func (n *Namer) Names(rec record.Record) []record.Record {
 	case *record.RefLedger:
 		out = n.refLedger(r)
 	case *record.HeldObject:
-		if r.Socket != nil {
-			out = n.netns(r.Socket.Netns)
-			for _, owner := range r.Socket.Owners {
+		for _, s := range r.Sockets {
+			out = append(out, n.netns(s.Netns)...)
+			for _, owner := range s.Owners {
 				out = append(out, n.processName(owner.Thread)...)
 			}
 		}

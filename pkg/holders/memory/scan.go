@@ -53,11 +53,18 @@ const (
 	maxRuns   = metaPages
 )
 
-// Scan looks for the targets in every page that can have the kernel's objects in it.
-// The order is that of memory.
-func (m *Memory) Scan(ctx context.Context, targets *Targets, limits Limits) ([]Hit, Stats, error) {
+// Pattern is what to look for.
+type Pattern interface {
+	// Find calls see with the offset of each place in b that fits, and the number of
+	// what is there. b is memory from start on, a multiple of 8 bytes.
+	Find(b []byte, start uint64, see func(offset, target int))
+}
+
+// Scan looks for a pattern in every page that can have the kernel's objects in it. The
+// order is that of memory.
+func (m *Memory) Scan(ctx context.Context, pattern Pattern, limits Limits) ([]Hit, Stats, error) {
 	s := scan{
-		memory: m, targets: targets, limits: limits, started: time.Now(),
+		memory: m, pattern: pattern, limits: limits, started: time.Now(),
 		meta: make([]byte, metaPages*m.page.size), buffer: make([]byte, readAtMax),
 		head: make([]byte, m.page.size),
 	}
@@ -87,7 +94,7 @@ func (m *Memory) Scan(ctx context.Context, targets *Targets, limits Limits) ([]H
 
 type scan struct {
 	memory  *Memory
-	targets *Targets
+	pattern Pattern
 	limits  Limits
 	started time.Time
 	meta    []byte // struct pages
@@ -167,7 +174,7 @@ func (s *scan) run(ctx context.Context, start, size uint64, class PageClass) err
 		return s.run(ctx, start+half, size-half, class)
 	}
 	s.stats.Bytes += size
-	s.targets.Find(b, func(offset, target int) {
+	s.pattern.Find(b, start, func(offset, target int) {
 		if len(s.hits) >= s.limits.MaxHits {
 			s.stats.Dropped++
 			return

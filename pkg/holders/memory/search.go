@@ -56,16 +56,22 @@ func NewTargets(words []uint64) *Targets {
 // hash spreads pages: targets that lie together fill few bits.
 func hash(w uint64) uint64 { return (w >> pageShift) * 0x9e3779b97f4a7c15 >> (64 - filterBits) }
 
-// Find calls see with the offset of each aligned word of b that is a target, and the
-// target's number. b is as memory has it, and its length a multiple of 8.
-func (t *Targets) Find(b []byte, see func(offset, target int)) {
-	if len(b) < 8 || len(t.sorted) == 0 {
+// words is b as the machine has it. encoding/binary takes twice as long; x86-64 is
+// little-endian, as what is read.
+func words(b []byte) []uint64 {
+	if len(b) < 8 {
+		return nil
+	}
+	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/8)
+}
+
+// Find implements [Pattern]: it finds each aligned word that is a target.
+func (t *Targets) Find(b []byte, _ uint64, see func(offset, target int)) {
+	if len(t.sorted) == 0 {
 		return
 	}
-	// encoding/binary takes twice as long. x86-64 is little-endian, as what is read.
-	words := unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/8)
 	low, span := t.low, t.span
-	for i, w := range words {
+	for i, w := range words(b) {
 		if w-low > span {
 			continue
 		}
@@ -77,6 +83,18 @@ func (t *Targets) Find(b []byte, see func(offset, target int)) {
 			for ; at < len(t.sorted) && t.sorted[at] == w^t.mask; at++ {
 				see(8*i, t.index[at])
 			}
+		}
+	}
+}
+
+// SelfPointers is the pattern of a word that points at itself: an empty list.
+type SelfPointers struct{}
+
+// Find implements [Pattern].
+func (SelfPointers) Find(b []byte, start uint64, see func(offset, target int)) {
+	for i, w := range words(b) {
+		if w == start+8*uint64(i) {
+			see(8*i, 0)
 		}
 	}
 }

@@ -36,20 +36,24 @@ const maxLeaves = 2048
 // Leaves takes a struct apart. Unions are left out, since which member is in use
 // cannot be told; of arrays of structs only the first element is.
 func (s *Set) Leaves(t Type) []Leaf {
-	return s.leaves(nil, t, 0, 0)
+	return s.leaves(nil, t, 0, newBudget())
 }
 
-func (s *Set) leaves(list []Leaf, t Type, at uint32, depth int) []Leaf {
+func (s *Set) leaves(list []Leaf, t Type, at uint32, b *budget) []Leaf {
+	defer b.leave()
+	if !b.enter() {
+		return list
+	}
 	for m := range s.members(t) {
-		if len(list) >= maxLeaves || depth > maxChain {
+		if len(list) >= maxLeaves {
 			break
 		}
-		list = s.leaf(list, m, at+m.Offset, depth)
+		list = s.leaf(list, m, at+m.Offset, b)
 	}
 	return list
 }
 
-func (s *Set) leaf(list []Leaf, m member, at uint32, depth int) []Leaf {
+func (s *Set) leaf(list []Leaf, m member, at uint32, b *budget) []Leaf {
 	bare := s.bare(m.Type)
 	add := func(k LeafKind, target Type) []Leaf {
 		return append(list, Leaf{at, m.Size, k, target})
@@ -69,8 +73,12 @@ func (s *Set) leaf(list []Leaf, m member, at uint32, depth int) []Leaf {
 		return add(Enum, bare)
 	case kindArray:
 		if element, n := s.array(bare); n > 0 {
+			defer b.leave()
+			if !b.enter() {
+				return list
+			}
 			m.Type, m.Size = element, s.Size(element)
-			return s.leaf(list, m, at, depth+1)
+			return s.leaf(list, m, at, b)
 		}
 	case kindStruct:
 		switch s.Name(bare) {
@@ -90,7 +98,7 @@ func (s *Set) leaf(list []Leaf, m member, at uint32, depth int) []Leaf {
 				return list
 			}
 		}
-		return s.leaves(list, bare, at, depth+1)
+		return s.leaves(list, bare, at, b)
 	}
 	return list
 }

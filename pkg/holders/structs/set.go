@@ -144,6 +144,21 @@ func (s *Set) Name(t Type) string {
 // maxChain bounds a walk from type to type: BTF from elsewhere may go in circles.
 const maxChain = 32
 
+// budget bounds a walk into a struct: in BTF from elsewhere a struct may contain itself,
+// several times.
+type budget struct{ depth, visits int }
+
+func newBudget() *budget { return &budget{maxChain, 1 << 14} }
+
+// enter takes one step down; leave must follow, also if there is no step left.
+func (b *budget) enter() bool {
+	b.depth--
+	b.visits--
+	return b.depth >= 0 && b.visits >= 0
+}
+
+func (b *budget) leave() { b.depth++ }
+
 // bare takes typedefs, const and the like off a type.
 func (s *Set) bare(t Type) Type {
 	for range maxChain {
@@ -159,18 +174,28 @@ func (s *Set) bare(t Type) Type {
 
 // Size is what a value of the type takes, in bytes.
 func (s *Set) Size(t Type) uint32 {
-	t = s.bare(t)
-	switch s.kind(t) {
-	case kindPtr:
-		return 8
-	case kindArray:
-		element, n := s.array(t)
-		if size := uint64(s.Size(element)) * uint64(n); size < 1<<31 {
-			return uint32(size)
+	many := uint64(1)
+	for range maxChain {
+		t = s.bare(t)
+		switch s.kind(t) {
+		case kindArray:
+			element, n := s.array(t)
+			if many *= uint64(n); many >= 1<<31 {
+				return 0
+			}
+			t = element
+			continue
+		case kindPtr:
+			many *= 8
+		case kindInt, kindStruct, kindUnion, kindEnum, kindEnum64, kindFloat:
+			many *= uint64(s.word(t))
+		default:
+			return 0
 		}
-		return 0
-	case kindInt, kindStruct, kindUnion, kindEnum, kindEnum64, kindFloat:
-		return s.word(t)
+		if many >= 1<<31 {
+			return 0
+		}
+		return uint32(many)
 	}
 	return 0
 }
@@ -281,8 +306,9 @@ func (s *Set) Field(structName, path string) (Field, error) {
 // FieldOf finds a member of a struct as [Set.Field] does.
 func (s *Set) FieldOf(t Type, path string) (Field, bool) {
 	f := Field{Type: t}
+	b := newBudget()
 	for name := range strings.SplitSeq(path, ".") {
-		inner, ok := s.member(s.bare(f.Type), name, 0)
+		inner, ok := s.member(s.bare(f.Type), name, b)
 		if !ok {
 			return Field{}, false
 		}
@@ -292,8 +318,9 @@ func (s *Set) FieldOf(t Type, path string) (Field, bool) {
 	return f, true
 }
 
-func (s *Set) member(t Type, name string, depth int) (Field, bool) {
-	if depth > maxChain {
+func (s *Set) member(t Type, name string, b *budget) (Field, bool) {
+	defer b.leave()
+	if !b.enter() {
 		return Field{}, false
 	}
 	for m := range s.members(t) {
@@ -303,7 +330,7 @@ func (s *Set) member(t Type, name string, depth int) (Field, bool) {
 			}
 			continue
 		}
-		if inner, ok := s.member(s.bare(m.Type), name, depth+1); ok {
+		if inner, ok := s.member(s.bare(m.Type), name, b); ok {
 			inner.Offset += m.Offset
 			return inner, true
 		}
@@ -350,16 +377,20 @@ func (s *Set) members(t Type) func(yield func(member) bool) {
 // HasMemberOf reports whether a struct has a member of a type of this name, also one
 // in an anonymous struct or union.
 func (s *Set) HasMemberOf(t Type, typeName string) bool {
-	return s.hasMemberOf(t, typeName, 0)
+	return s.hasMemberOf(t, typeName, newBudget())
 }
 
-func (s *Set) hasMemberOf(t Type, typeName string, depth int) bool {
+func (s *Set) hasMemberOf(t Type, typeName string, b *budget) bool {
+	defer b.leave()
+	if !b.enter() {
+		return false
+	}
 	for m := range s.members(t) {
 		bare := s.bare(m.Type)
 		if s.isNamed(m.Type, typeName) || s.Name(bare) == typeName {
 			return true
 		}
-		if m.name == "" && depth < maxChain && s.hasMemberOf(bare, typeName, depth+1) {
+		if m.name == "" && s.hasMemberOf(bare, typeName, b) {
 			return true
 		}
 	}

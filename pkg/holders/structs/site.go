@@ -35,43 +35,50 @@ func (s *Set) PointersTo(name string) []Site {
 	f := finder{set: s, target: name, has: make(map[Type]bool)}
 	var list []Site
 	for t := range s.All {
-		if f.contains(t, 0) {
-			list = f.sites(list, t, t, Site{Type: t}, 0)
+		if f.budget = newBudget(); f.contains(t) && len(list) < maxSites {
+			list = f.sites(list, t, Site{Type: t})
 		}
 	}
 	return list
 }
 
+// maxSites bounds what is found; a kernel has some 200.
+const maxSites = 1 << 16
+
 type finder struct {
 	set    *Set
 	target string
 	has    map[Type]bool
+	budget *budget
 }
 
 // contains reports whether a value of the type has such a pointer in it.
-func (f *finder) contains(t Type, depth int) bool {
+func (f *finder) contains(t Type) bool {
 	t = f.set.bare(t)
 	switch f.set.kind(t) {
 	case kindPtr:
 		target := f.set.bare(f.set.make(t.unit, f.set.word(t)))
 		k := f.set.kind(target)
 		return (k == kindStruct || k == kindFwd) && f.set.Name(target) == f.target
-	case kindArray:
-		element, _ := f.set.array(t)
-		return depth < maxChain && f.contains(element, depth+1)
-	case kindStruct, kindUnion:
+	case kindArray, kindStruct, kindUnion:
 	default:
 		return false
 	}
 	if has, known := f.has[t]; known {
 		return has
 	}
-	if depth > maxChain {
+	defer f.budget.leave()
+	if !f.budget.enter() {
 		return false
 	}
 	f.has[t] = false
+	if f.set.kind(t) == kindArray {
+		element, _ := f.set.array(t)
+		f.has[t] = f.contains(element)
+		return f.has[t]
+	}
 	for m := range f.set.members(t) {
-		if f.contains(m.Type, depth+1) {
+		if f.contains(m.Type) {
 			f.has[t] = true
 			break
 		}
@@ -79,21 +86,27 @@ func (f *finder) contains(t Type, depth int) bool {
 	return f.has[t]
 }
 
-// sites appends the places within t, a part of whole at the place's offset.
-func (f *finder) sites(list []Site, whole, t Type, place Site, depth int) []Site {
-	const maxSites = 1 << 16
+// sites appends the places within t, a part at the place's offset.
+func (f *finder) sites(list []Site, t Type, place Site) []Site {
+	defer f.budget.leave()
+	if !f.budget.enter() {
+		return list
+	}
 	for m := range f.set.members(t) {
-		if depth > maxChain || len(list) >= maxSites || !f.contains(m.Type, depth) {
-			continue
+		if f.contains(m.Type) {
+			p := place
+			p.Offset += m.Offset
+			list = f.within(list, m.Type, p)
 		}
-		p := place
-		p.Offset += m.Offset
-		list = f.within(list, whole, m.Type, p, depth)
 	}
 	return list
 }
 
-func (f *finder) within(list []Site, whole, t Type, p Site, depth int) []Site {
+func (f *finder) within(list []Site, t Type, p Site) []Site {
+	defer f.budget.leave()
+	if !f.budget.enter() {
+		return list
+	}
 	t = f.set.bare(t)
 	switch f.set.kind(t) {
 	case kindPtr:
@@ -103,9 +116,9 @@ func (f *finder) within(list []Site, whole, t Type, p Site, depth int) []Site {
 		if p.Stride == 0 { // of arrays in arrays only the outer one
 			p.Stride, p.Count = f.set.Size(element), n
 		}
-		return f.within(list, whole, element, p, depth+1)
+		return f.within(list, element, p)
 	}
-	return f.sites(list, whole, t, p, depth+1)
+	return f.sites(list, t, p)
 }
 
 // Step is a member on the way into a struct.
@@ -119,12 +132,13 @@ type Step struct {
 // way in, outermost first, the path from there. An array's members are without index.
 func (s *Set) Steps(t Type, offset uint32) []Step {
 	var steps []Step
-	s.steps(t, offset, 0, &steps, 0)
+	s.steps(t, offset, 0, &steps, newBudget())
 	return steps
 }
 
-func (s *Set) steps(t Type, offset, base uint32, steps *[]Step, depth int) bool {
-	if depth > maxChain {
+func (s *Set) steps(t Type, offset, base uint32, steps *[]Step, b *budget) bool {
+	defer b.leave()
+	if !b.enter() {
 		return false
 	}
 	mine := len(*steps)
@@ -153,7 +167,7 @@ func (s *Set) steps(t Type, offset, base uint32, steps *[]Step, depth int) bool 
 			return true
 		}
 		from := len(*steps)
-		if !s.steps(bare, inner, base+offset-inner, steps, depth+1) {
+		if !s.steps(bare, inner, base+offset-inner, steps, b) {
 			*steps = (*steps)[:from]
 			continue
 		}
