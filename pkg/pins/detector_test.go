@@ -238,7 +238,7 @@ func TestStatementOfAContainerTellsWhoElseKeepsIt(t *testing.T) {
 		"kept by: thread 307 of pid 300 (dockerd), which lives elsewhere",
 		"kept by: descriptor 8 of pid 300 (agent): an open file of the namespace",
 		"references: 5: 2 sets of namespaces that threads are in, 1 socket, 1 for all its open files and mounts; " +
-			"1 unexplained: sockets that no descriptor leads to, or references leaked by code",
+			"1 unexplained: sockets that no descriptor leads to (of closing connections, of the kernel itself), or references leaked by code",
 	}
 	if !slices.Equal(text, want) {
 		t.Errorf("facts\n%s\nwant\n%s", strings.Join(text, "\n"), strings.Join(want, "\n"))

@@ -103,7 +103,7 @@ func (n *namespace) wordAccount() string {
 	case left > 0 && n.alive.InNsfs && !n.nsfs:
 		text += fmt.Sprintf("; %d unexplained, one of them a file of it that is open or mounted where nobody looked", left)
 	case left > 0:
-		text += fmt.Sprintf("; %d unexplained: sockets that no descriptor leads to, or references leaked by code", left)
+		text += fmt.Sprintf("; %d unexplained: sockets that no descriptor leads to (of closing connections, of the kernel itself), or references leaked by code", left)
 	case left < 0:
 		text += fmt.Sprintf("; that is %d more than it has: they changed meanwhile", -left)
 	}

@@ -119,7 +119,7 @@ func (p *Pins) Namespaces(use func(rec record.Record)) error {
 }
 
 // Tasks gives use a record.NetnsTask for each thread in the namespaces that are
-// looked at; this program's own are left out.
+// looked at.
 func (p *Pins) Tasks(use func(rec record.Record)) error {
 	if err := p.read(pinsProgTasksIter, use); err != nil {
 		return fmt.Errorf("going through the threads in network namespaces: %w", err)
@@ -129,7 +129,7 @@ func (p *Pins) Tasks(use func(rec record.Record)) error {
 
 // Files gives use a record.NetnsFile for each descriptor that refers to one of the
 // namespaces that are looked at, and for each file in an unread message of a unix
-// socket that does.
+// socket that does. This program's own descriptors are left out.
 func (p *Pins) Files(use func(rec record.Record)) error {
 	if err := p.read(pinsProgFilesIter, use); err != nil {
 		return fmt.Errorf("going through the open files of all processes: %w", err)
