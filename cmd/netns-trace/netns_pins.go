@@ -52,7 +52,14 @@ func netnsPins(ctx context.Context, which string, o *liveOptions) error {
 	if text, ok := p.out.(report.Text); ok {
 		p.text = &text
 	}
-	return errors.Join(p.run(ctx, sys, names, programs, look), programs.Close(), p.outErr)
+	err = errors.Join(p.run(ctx, sys, names, programs, look), programs.Close())
+	if err = errors.Join(err, p.outErr); err != nil {
+		return err
+	}
+	if p.tally.Incidents() > 0 {
+		return errFound
+	}
+	return nil
 }
 
 // pinsRun is one look, and what it led to.
@@ -70,7 +77,7 @@ type pinsRun struct {
 func (p *pinsRun) run(ctx context.Context, sys system, names *identity.Namer, programs *probe.Pins, o probe.PinsOptions) error {
 	detector := pins.New(p.known)
 	engine := trace.NewEngine(p.known, p.found, detector)
-	seen := 0
+	listed, seen := false, 0
 	engine.Feed(probe.Clock())
 	namer := trace.NewNamer(names, sys.kernel.Symbols, userstack.New(userstack.Options{}), false)
 	look := trace.PinsLook{
@@ -78,7 +85,7 @@ func (p *pinsRun) run(ctx context.Context, sys system, names *identity.Namer, pr
 		Only: o.Only, Skip: o.Skip,
 		Feed: func(rec record.Record) {
 			if list, ok := rec.(*record.NetnsList); ok {
-				seen = int(list.Namespaces)
+				listed, seen = true, int(list.Namespaces)
 			}
 			engine.Feed(rec)
 		},
@@ -87,7 +94,11 @@ func (p *pinsRun) run(ctx context.Context, sys system, names *identity.Namer, pr
 		return err
 	}
 	if p.which != netnsAll && len(detector.Statements()) == 0 && p.tally.Incidents() == 0 {
-		p.say.printf("no network namespace %s is alive: it is gone, or its cleanup has begun\n", p.which)
+		if listed {
+			p.say.printf("no network namespace %s is alive: it is gone, or its cleanup has begun\n", p.which)
+		} else {
+			p.say.printf("nothing is to be seen of network namespace %s\n", p.which)
+		}
 		if err := p.cleanup(ctx, sys, namer, o.Only); err != nil {
 			return err
 		}
@@ -100,9 +111,6 @@ func (p *pinsRun) run(ctx context.Context, sys system, names *identity.Namer, pr
 	}
 	if p.which == netnsAll {
 		p.say.printf("looked at %d network namespaces: %d pinned\n", seen, p.tally.Kinds(string(finding.Refs), pins.KindPinned))
-	}
-	if p.tally.Incidents() > 0 {
-		return errFound
 	}
 	return nil
 }

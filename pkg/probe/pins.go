@@ -17,9 +17,9 @@ import (
 const pinsName = "pins"
 
 const (
-	thingNamespaces = "the network namespaces that there are"
-	thingTasks      = "the threads in them"
-	thingFiles      = "the descriptors and sockets that keep them"
+	thingNamespaces = "network namespaces that are alive"
+	thingTasks      = "threads in network namespaces"
+	thingFiles      = "descriptors that keep them"
 )
 
 var pinsPoints = []point{
@@ -29,7 +29,7 @@ var pinsPoints = []point{
 		ways:  []Way{{Iter, "task", []string{pinsProgListIter}}},
 	},
 	{
-		thing: thingTasks, lost: "which threads share a reference is not known",
+		thing: thingTasks, required: true, // or every container's would seem to be forgotten
 		ways: []Way{{Iter, "task", []string{pinsProgTasksIter}}},
 	},
 	{
@@ -52,8 +52,8 @@ type Pins struct {
 	ring   *ebpf.Map
 }
 
-// OpenPins loads what the kernel allows; its Plan tells what that is. It must be
-// closed.
+// OpenPins loads what the kernel allows; its Plan tells what that is. If threads
+// cannot be seen the error is an *UnseenError. It must be closed.
 func OpenPins(ctx context.Context, k Kernel, o PinsOptions) (*Pins, error) {
 	// What every object has, and these programs do not use.
 	ring, err := ebpf.NewMap(&ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())})
