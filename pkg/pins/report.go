@@ -15,7 +15,7 @@ import (
 // told is how many pins of one namespace are findings of their own; all are counted.
 const told = 32
 
-const how = "read once from the kernel's lists of namespaces, threads and open files (BPF iterators) and from /proc/*/mountinfo"
+const how = "read twice from the kernel's lists of namespaces, threads and open files (BPF iterators) and from /proc/*/mountinfo"
 
 func (d *Detector) evidence(n *namespace) finding.Evidence {
 	e := d.known.Evidence(finding.Refs, how)
