@@ -143,7 +143,7 @@ int tasks_iter(struct bpf_iter__task *ctx)
 	struct netns_task_record r = { .header = HEADER(r, RECORD_NETNS_TASK) };
 	struct nsproxy *nsproxy;
 
-	if (!task || task->tgid == self_tgid)
+	if (!task)
 		return 0;
 	nsproxy = task->nsproxy;
 	if (!nsproxy) /* it is exiting */

@@ -11,12 +11,12 @@ import (
 
 	"github.com/netns-trace/netns-trace/pkg/finding"
 	"github.com/netns-trace/netns-trace/pkg/identity"
-	"github.com/netns-trace/netns-trace/pkg/kernel"
 	"github.com/netns-trace/netns-trace/pkg/pins"
 	"github.com/netns-trace/netns-trace/pkg/probe"
 	"github.com/netns-trace/netns-trace/pkg/record"
 	"github.com/netns-trace/netns-trace/pkg/report"
 	"github.com/netns-trace/netns-trace/pkg/trace"
+	"github.com/netns-trace/netns-trace/pkg/userstack"
 )
 
 // netnsAll asks for every network namespace that is pinned.
@@ -47,11 +47,19 @@ func netnsPins(ctx context.Context, which string, o *liveOptions) error {
 	}
 	p := &pinsRun{
 		which: which, out: o.writer(os.Stdout), say: o.speaker(), known: new(finding.Knowledge),
+		avoid: look.Avoid,
 	}
 	if text, ok := p.out.(report.Text); ok {
 		p.text = &text
 	}
-	return errors.Join(p.run(ctx, names, programs, look), programs.Close(), p.outErr)
+	err = errors.Join(p.run(ctx, sys, names, programs, look), programs.Close())
+	if err = errors.Join(err, p.outErr); err != nil {
+		return err
+	}
+	if p.tally.Incidents() > 0 {
+		return errFound
+	}
+	return nil
 }
 
 // pinsRun is one look, and what it led to.
@@ -62,26 +70,38 @@ type pinsRun struct {
 	text   *report.Text // of out; nil: it is JSON
 	say    speaker
 	known  *finding.Knowledge
+	avoid  []probe.Kind
 	tally  report.Tally
 }
 
-func (p *pinsRun) run(ctx context.Context, names *identity.Namer, programs *probe.Pins, o probe.PinsOptions) error {
+func (p *pinsRun) run(ctx context.Context, sys system, names *identity.Namer, programs *probe.Pins, o probe.PinsOptions) error {
 	detector := pins.New(p.known)
 	engine := trace.NewEngine(p.known, p.found, detector)
-	seen := 0
+	listed, seen := false, 0
 	engine.Feed(probe.Clock())
+	namer := trace.NewNamer(names, sys.kernel.Symbols, userstack.New(userstack.Options{}), false)
 	look := trace.PinsLook{
-		Pins: programs, Namer: trace.NewNamer(names, func() *kernel.Symbols { return nil }, nil, false),
+		Pins: programs, Namer: namer,
 		Only: o.Only, Skip: o.Skip,
 		Feed: func(rec record.Record) {
 			if list, ok := rec.(*record.NetnsList); ok {
-				seen = int(list.Namespaces)
+				listed, seen = true, int(list.Namespaces)
 			}
 			engine.Feed(rec)
 		},
 	}
 	if err := look.Run(ctx); err != nil {
 		return err
+	}
+	if p.which != netnsAll && len(detector.Statements()) == 0 && p.tally.Incidents() == 0 {
+		if listed {
+			p.say.printf("no network namespace %s is alive: it is gone, or its cleanup has begun\n", p.which)
+		} else {
+			p.say.printf("nothing is to be seen of network namespace %s\n", p.which)
+		}
+		if err := p.cleanup(ctx, sys, namer, o.Only); err != nil {
+			return err
+		}
 	}
 	if err := p.state(detector.Statements()); err != nil {
 		return err
@@ -91,9 +111,6 @@ func (p *pinsRun) run(ctx context.Context, names *identity.Namer, programs *prob
 	}
 	if p.which == netnsAll {
 		p.say.printf("looked at %d network namespaces: %d pinned\n", seen, p.tally.Kinds(string(finding.Refs), pins.KindPinned))
-	}
-	if p.tally.Incidents() > 0 {
-		return errFound
 	}
 	return nil
 }
@@ -109,10 +126,6 @@ func (p *pinsRun) found(f *finding.Finding) {
 // JSON has findings only, so that a reader who counts lines counts what is wrong.
 func (p *pinsRun) state(statements []pins.Statement) error {
 	if p.which == netnsAll {
-		return nil
-	}
-	if len(statements) == 0 && p.tally.Incidents() == 0 {
-		p.say.printf("no network namespace %s is alive: it is gone, or its cleanup has begun\n", p.which)
 		return nil
 	}
 	if p.text == nil {

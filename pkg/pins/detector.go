@@ -23,10 +23,12 @@ const (
 // maxNamespaces bounds how many are remembered in one look.
 const maxNamespaces = 1 << 16
 
-// Detector takes in one look at what keeps namespaces alive, and judges at its end.
+// Detector takes in two looks at what keeps namespaces alive, and judges at the end of
+// the second: what is pinned by both is.
 type Detector struct {
 	known      *finding.Knowledge
 	look       record.NetnsLook
+	before     map[uint32]uint64 // cookies of those that were pinned at the first look
 	listed     bool
 	namespaces map[uint32]*namespace
 	mail       int // unix sockets with more messages than were looked at
@@ -48,7 +50,7 @@ func (d *Detector) Wake() uint64 { return 0 }
 func (d *Detector) Observe(rec record.Record, emit func(*finding.Finding)) {
 	switch r := rec.(type) {
 	case *record.NetnsLook:
-		*d = Detector{known: d.known, look: *r, namespaces: make(map[uint32]*namespace)}
+		*d = Detector{known: d.known, look: *r, before: d.before, namespaces: make(map[uint32]*namespace)}
 	case *record.NetnsTask:
 		if n := d.namespace(r.Netns.Inode); n != nil {
 			n.saw(r)
@@ -110,19 +112,38 @@ func (d *Detector) file(r *record.NetnsFile) {
 
 // judge tells what is pinned, and states what the user asked for and is not.
 func (d *Detector) judge(at uint64, emit func(*finding.Finding)) {
+	if !d.look.Again {
+		d.remember()
+		return
+	}
 	all := slices.SortedFunc(maps.Values(d.namespaces), func(a, b *namespace) int {
 		return cmp.Compare(a.id.Inode, b.id.Inode)
 	})
 	for _, n := range all {
-		if d.listed && n.alive == nil {
-			// Its cleanup has begun, or it was made after the list was gone through.
-			continue
-		}
-		if n.verdict() != pinned {
+		cookie, before := d.before[n.id.Inode]
+		switch {
+		case d.gone(n):
+		case n.verdict() != pinned:
 			d.statements = append(d.statements, d.state(n))
-			continue
+		case before && cookie == n.id.Cookie:
+			d.report(n, at, emit)
 		}
-		d.report(n, at, emit)
+	}
+}
+
+// gone reports whether the cleanup of a namespace has begun: it is off the list, or
+// about to be. If it was made after the list was gone through, that is not seen either.
+func (d *Detector) gone(n *namespace) bool {
+	return d.listed && (n.alive == nil || n.alive.References == 0)
+}
+
+// remember ends the first look.
+func (d *Detector) remember() {
+	d.before = make(map[uint32]uint64)
+	for inode, n := range d.namespaces {
+		if !d.gone(n) && n.verdict() == pinned {
+			d.before[inode] = n.id.Cookie
+		}
 	}
 }
 

@@ -32,7 +32,16 @@ func (l *look) run(t *testing.T) {
 	t.Helper()
 	d := New(new(finding.Knowledge))
 	emit := func(f *finding.Finding) { l.findings = append(l.findings, f) }
-	d.Observe(&record.NetnsLook{Only: l.only, Skip: host}, emit)
+	l.look(d, false, emit)
+	if n := len(l.findings) + len(d.Statements()); n > 0 {
+		t.Errorf("%d findings or statements after the first look", n)
+	}
+	l.look(d, true, emit)
+	l.statements = d.Statements()
+}
+
+func (l *look) look(d *Detector, again bool, emit func(*finding.Finding)) {
+	d.Observe(&record.NetnsLook{Again: again, Only: l.only, Skip: host}, emit)
 	for _, r := range l.records {
 		d.Observe(r, emit)
 	}
@@ -40,11 +49,7 @@ func (l *look) run(t *testing.T) {
 		d.Observe(&l.alive, emit)
 	}
 	d.Observe(&record.NetnsList{Namespaces: 1, Whole: true}, emit)
-	if len(l.findings) > 0 {
-		t.Errorf("%d findings before the look was over", len(l.findings))
-	}
 	d.Observe(&record.NetnsLooked{Unseen: l.unseen}, emit)
-	l.statements = d.Statements()
 }
 
 func alive(references uint32, inNsfs bool) record.NetnsAlive {
@@ -238,7 +243,7 @@ func TestStatementOfAContainerTellsWhoElseKeepsIt(t *testing.T) {
 		"kept by: thread 307 of pid 300 (dockerd), which lives elsewhere",
 		"kept by: descriptor 8 of pid 300 (agent): an open file of the namespace",
 		"references: 5: 2 sets of namespaces that threads are in, 1 socket, 1 for all its open files and mounts; " +
-			"1 unexplained: sockets that no descriptor leads to, or references leaked by code",
+			"1 unexplained: sockets that no descriptor leads to (of closing connections, of the kernel itself), or references leaked by code",
 	}
 	if !slices.Equal(text, want) {
 		t.Errorf("facts\n%s\nwant\n%s", strings.Join(text, "\n"), strings.Join(want, "\n"))
@@ -250,6 +255,33 @@ func TestNamespaceWhoseCleanupHasBegunIsNotTold(t *testing.T) {
 	l.run(t)
 	if len(l.findings)+len(l.statements) > 0 {
 		t.Errorf("findings %+v, statements %+v of a namespace that is not in the kernel's list", l.findings, l.statements)
+	}
+}
+
+// What comes and goes while it is looked at may seem to be kept by nothing, once.
+func TestNamespacesThatComeAndGoAreNotTold(t *testing.T) {
+	nothing := look{alive: alive(1, false)}
+	process := look{alive: alive(1, false), records: []record.Record{task(300, 300, red, 1)}}
+	dying := look{alive: alive(0, false)}
+	other := look{alive: record.NetnsAlive{Netns: record.NetnsID{Inode: red, Cookie: 8}, References: 1}}
+	for _, test := range []struct {
+		name          string
+		first, second *look
+	}{
+		{"it was made after the threads were gone through", &nothing, &process},
+		{"its last process ended, and it is not off the list yet", &process, &dying},
+		{"its last process ended between the looks", &process, &nothing},
+		{"it was gone before its cleanup began", &dying, &dying},
+		{"its number was given to another", &nothing, &other},
+	} {
+		d := New(new(finding.Knowledge))
+		var told []string
+		emit := func(f *finding.Finding) { told = append(told, f.Summary) }
+		test.first.look(d, false, emit)
+		test.second.look(d, true, emit)
+		if len(told) > 0 {
+			t.Errorf("%s: told %q", test.name, told)
+		}
 	}
 }
 

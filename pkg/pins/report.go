@@ -15,7 +15,7 @@ import (
 // told is how many pins of one namespace are findings of their own; all are counted.
 const told = 32
 
-const how = "read once from the kernel's lists of namespaces, threads and open files (BPF iterators) and from /proc/*/mountinfo"
+const how = "read twice from the kernel's lists of namespaces, threads and open files (BPF iterators) and from /proc/*/mountinfo"
 
 func (d *Detector) evidence(n *namespace) finding.Evidence {
 	e := d.known.Evidence(finding.Refs, how)
@@ -103,7 +103,7 @@ func (n *namespace) wordAccount() string {
 	case left > 0 && n.alive.InNsfs && !n.nsfs:
 		text += fmt.Sprintf("; %d unexplained, one of them a file of it that is open or mounted where nobody looked", left)
 	case left > 0:
-		text += fmt.Sprintf("; %d unexplained: sockets that no descriptor leads to, or references leaked by code", left)
+		text += fmt.Sprintf("; %d unexplained: sockets that no descriptor leads to (of closing connections, of the kernel itself), or references leaked by code", left)
 	case left < 0:
 		text += fmt.Sprintf("; that is %d more than it has: they changed meanwhile", -left)
 	}

@@ -17,9 +17,9 @@ import (
 const pinsName = "pins"
 
 const (
-	thingNamespaces = "the network namespaces that there are"
-	thingTasks      = "the threads in them"
-	thingFiles      = "the descriptors and sockets that keep them"
+	thingNamespaces = "network namespaces that are alive"
+	thingTasks      = "threads in network namespaces"
+	thingFiles      = "descriptors that keep them"
 )
 
 var pinsPoints = []point{
@@ -29,7 +29,7 @@ var pinsPoints = []point{
 		ways:  []Way{{Iter, "task", []string{pinsProgListIter}}},
 	},
 	{
-		thing: thingTasks, lost: "which threads share a reference is not known",
+		thing: thingTasks, required: true, // or every container's would seem to be forgotten
 		ways: []Way{{Iter, "task", []string{pinsProgTasksIter}}},
 	},
 	{
@@ -52,8 +52,8 @@ type Pins struct {
 	ring   *ebpf.Map
 }
 
-// OpenPins loads what the kernel allows; its Plan tells what that is. It must be
-// closed.
+// OpenPins loads what the kernel allows; its Plan tells what that is. If threads
+// cannot be seen the error is an *UnseenError. It must be closed.
 func OpenPins(ctx context.Context, k Kernel, o PinsOptions) (*Pins, error) {
 	// What every object has, and these programs do not use.
 	ring, err := ebpf.NewMap(&ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())})
@@ -119,7 +119,7 @@ func (p *Pins) Namespaces(use func(rec record.Record)) error {
 }
 
 // Tasks gives use a record.NetnsTask for each thread in the namespaces that are
-// looked at; this program's own are left out.
+// looked at.
 func (p *Pins) Tasks(use func(rec record.Record)) error {
 	if err := p.read(pinsProgTasksIter, use); err != nil {
 		return fmt.Errorf("going through the threads in network namespaces: %w", err)
@@ -129,7 +129,7 @@ func (p *Pins) Tasks(use func(rec record.Record)) error {
 
 // Files gives use a record.NetnsFile for each descriptor that refers to one of the
 // namespaces that are looked at, and for each file in an unread message of a unix
-// socket that does.
+// socket that does. This program's own descriptors are left out.
 func (p *Pins) Files(use func(rec record.Record)) error {
 	if err := p.read(pinsProgFilesIter, use); err != nil {
 		return fmt.Errorf("going through the open files of all processes: %w", err)

@@ -70,11 +70,13 @@ type NetnsMount struct {
 }
 
 // NetnsLook begins the records of one look at what keeps namespaces alive: first those
-// of threads, then files and mounts, and last the namespaces themselves.
+// of threads, then files and mounts, and last the namespaces themselves. There are two
+// looks: what is made or goes during one may seem to be kept by nothing.
 type NetnsLook struct {
 	Time
-	Only uint32 // inode of the one namespace that is looked at; 0: all but Skip
-	Skip uint32 // inode of the namespace left out
+	Again bool   // it is the second
+	Only  uint32 // inode of the one namespace that is looked at; 0: all but Skip
+	Skip  uint32 // inode of the namespace left out
 }
 
 // NetnsLooked ends them.

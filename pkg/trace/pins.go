@@ -10,7 +10,7 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/record"
 )
 
-// PinsLook is one look at what keeps network namespaces alive.
+// PinsLook looks at what keeps network namespaces alive.
 type PinsLook struct {
 	Pins  *probe.Pins
 	Namer *Namer
@@ -29,10 +29,19 @@ type resident struct{ pid, inode uint32 }
 // hintsMost is how many threads of a namespace its name is looked for at.
 const hintsMost = 4
 
-// Run feeds all that is to be seen now, in the order that record.NetnsLook says.
+// Run feeds all that is to be seen now, twice, in the order that record.NetnsLook says.
 func (l *PinsLook) Run(ctx context.Context) error {
+	for _, again := range []bool{false, true} {
+		if err := l.once(ctx, again); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *PinsLook) once(ctx context.Context, again bool) error {
 	l.hints, l.lives, l.named = make(map[uint32][]int), make(map[resident]bool), make(map[uint32]bool)
-	l.Feed(&record.NetnsLook{Time: record.Time(probe.Now()), Only: l.Only, Skip: l.Skip})
+	l.Feed(&record.NetnsLook{Time: record.Time(probe.Now()), Again: again, Only: l.Only, Skip: l.Skip})
 	if err := l.Pins.Tasks(l.task); err != nil {
 		return err
 	}

@@ -84,10 +84,14 @@ static int listener(void)
 	return fd;
 }
 
-/* Leaves fd in a message that nobody reads: the message alone keeps the file open. */
+/*
+ * Leaves fd in a message that nobody reads: the message alone keeps the file open. It
+ * is the second that is sent, as a daemon may send several.
+ */
 static void into_message(int fd)
 {
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	int sent[] = { STDIN_FILENO, fd };
+	char control[CMSG_SPACE(sizeof(sent))] = { 0 };
 	struct iovec byte = { .iov_base = (void *)"x", .iov_len = 1 };
 	struct msghdr message = {
 		.msg_iov = &byte,
@@ -100,8 +104,8 @@ static void into_message(int fd)
 
 	rights->cmsg_level = SOL_SOCKET;
 	rights->cmsg_type = SCM_RIGHTS;
-	rights->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(rights), &fd, sizeof(fd));
+	rights->cmsg_len = CMSG_LEN(sizeof(sent));
+	memcpy(CMSG_DATA(rights), sent, sizeof(sent));
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0 ||
 	    sendmsg(pair[0], &message, 0) < 0)
 		die("sending the descriptor");

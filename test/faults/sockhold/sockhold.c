@@ -22,6 +22,10 @@
 #include <linux/if_tun.h>
 #include <linux/if_xdp.h>
 #include <linux/llc.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_queue.h>
+#include <linux/netlink.h>
 #include <fcntl.h>
 #include <net/if_arp.h>
 #include <stdio.h>
@@ -220,6 +224,61 @@ static int hold_tap(const char *dev, const char *unused)
 	return fd;
 }
 
+/* One request about queue number, with one attribute. */
+static void ask_queue(int fd, unsigned short number, unsigned short type,
+		      const void *value, unsigned short len)
+{
+	struct {
+		struct nlmsghdr header;
+		struct nfgenmsg about;
+		struct nlattr attribute;
+		char value[16];
+	} request = {
+		.header = {
+			.nlmsg_len = NLMSG_LENGTH(sizeof(struct nfgenmsg)) +
+				     NLA_ALIGN(NLA_HDRLEN + len),
+			.nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG,
+			.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+		},
+		.about = { .version = NFNETLINK_V0, .res_id = htons(number) },
+		.attribute = { .nla_len = NLA_HDRLEN + len, .nla_type = type },
+	};
+	struct {
+		struct nlmsghdr header;
+		struct nlmsgerr error;
+		char rest[256];
+	} answer;
+
+	memcpy(request.value, value, len);
+	if (send(fd, &request, request.header.nlmsg_len, 0) < 0 ||
+	    recv(fd, &answer, sizeof(answer), 0) < 0)
+		die("asking for queue %d", number);
+	if (answer.header.nlmsg_type == NLMSG_ERROR && answer.error.error) {
+		errno = -answer.error.error;
+		die("queue %d", number);
+	}
+}
+
+/* Packets that come to the queue stay there: nobody says what is to become of them. */
+static int hold_nfqueue(const char *dev, const char *number)
+{
+	struct nfqnl_msg_config_params params = {
+		.copy_range = htonl(64),
+		.copy_mode = NFQNL_COPY_PACKET,
+	};
+	struct nfqnl_msg_config_cmd bind = {
+		.command = NFQNL_CFG_CMD_BIND,
+		.pf = htons(AF_INET),
+	};
+	int fd = make(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);
+	int queue = number ? atoi(number) : 0;
+
+	(void)dev; /* it is the rule that says which packets */
+	ask_queue(fd, queue, NFQA_CFG_CMD, &bind, sizeof(bind));
+	ask_queue(fd, queue, NFQA_CFG_PARAMS, &params, sizeof(params));
+	return fd;
+}
+
 static const struct {
 	const char *name;
 	int (*hold)(const char *dev, const char *argument);
@@ -232,6 +291,7 @@ static const struct {
 	{ "packet", hold_packet, "AF_PACKET for every protocol, bound" },
 	{ "xdp", hold_xdp, "AF_XDP, bound to queue 0" },
 	{ "udp", hold_udp, "udp:ADDRESS: UDP, connected through DEV, the route cached" },
+	{ "nfqueue", hold_nfqueue, "nfqueue:NUMBER: packets in that queue stay there; says when the first came" },
 	{ "tap", hold_tap, "a tap device of that name, which the descriptor's end deletes" },
 };
 
@@ -313,6 +373,13 @@ int main(int argc, char **argv)
 	} else {
 		printf("holding %s by %s socket fd %d inode %lu\n", dev,
 		       families[i].name, fd, (unsigned long)st.st_ino);
+	}
+	if (families[i].hold == hold_nfqueue) {
+		char packet[4096];
+
+		if (recv(fd, packet, sizeof(packet), 0) < 0)
+			die("receiving from the queue");
+		printf("queued a packet\n");
 	}
 	if (seconds)
 		sleep(seconds);
