@@ -129,7 +129,8 @@ func adoptLedger(ctx context.Context, k Kernel, theirs map[string]*ebpf.Map) (*l
 	if err != nil {
 		return nil, fmt.Errorf("making a ring buffer: %w", err)
 	}
-	defer ring.Close()
+	// The programs that would use it are not loaded.
+	defer func() { _ = ring.Close() }()
 	options := LedgerOptions{Devices: info.MaxEntries}
 	set := &set{
 		detector: DetectorRefs, spec: loadLedger, points: ledgerPoints[:1], maps: theirs,

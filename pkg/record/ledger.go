@@ -57,7 +57,7 @@ type RefTrace struct {
 type ThreadState struct {
 	Time
 	Thread  Thread
-	Alive   bool     // its process is
+	Alive   bool         // its process is
 	Sockets []OpenSocket // that the process has open
 }
 

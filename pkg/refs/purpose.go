@@ -26,9 +26,6 @@ type entry struct {
 	record.RefTrace
 }
 
-// untraced tells the hits of a site of which no call trace was kept.
-func (e *entry) untraced() bool { return len(e.Kernel) == 0 }
-
 func (p *purpose) net() int64 { return int64(p.holds - p.puts) }
 
 // oneSided reports whether nothing was ever dropped: then every entry is unmatched.
