@@ -19,7 +19,7 @@ import (
 
 // patience is how long a scenario waits for something that must come. The machine
 // that emulates the guest may be busy; a fault that is found is found long before.
-const patience = 60 * time.Second
+const patience = 150 * time.Second
 
 // scene is what a scenario has started.
 type scene struct {
