@@ -33,7 +33,7 @@ const (
 
 	// scanPatience is how long a new wait is held back for the scan of its holders,
 	// so that it is told together with them.
-	scanPatience = uint64(700 * time.Millisecond)
+	scanPatience = uint64(1500 * time.Millisecond)
 
 	how        = "NETDEV_UNREGISTER sent again for an unregistered device (call_netdevice_notifiers_info)"
 	howConsole = "the kernel's message (printk:console)"

@@ -139,7 +139,7 @@ func TestHolders(t *testing.T) {
 		},
 		{
 			"the scan did not come: the wait is told without it",
-			[]record.Record{wait(2, 1, "veth1", 2), &record.Tick{Time: at(2.8)}},
+			[]record.Record{wait(2, 1, "veth1", 2), &record.Tick{Time: at(3.6)}},
 			[]string{"opened waiting"},
 		},
 		{

@@ -81,9 +81,13 @@ func (l *ledger) settle(w *device, objects map[string]int) (fresh, gone []*ledge
 // what the device had before, and by how much the kernel's own count differs.
 func (d *Detector) ledgerBalance(w *device, f *finding.Finding, left int64) {
 	l := &w.ledger
-	families := make(map[string]int)
+	families, dropped := make(map[string]int), int64(0)
 	for i := range l.purposes {
-		families[l.purposes[i].family] = int(l.purposes[i].net())
+		if p := &l.purposes[i]; p.net() > 0 {
+			families[p.family] = int(p.net())
+		} else {
+			dropped -= p.net()
+		}
 	}
 	base := int64(w.refcount) - left
 	f.Details["explained"], f.Details["holders"] = l.Balance, families
@@ -91,8 +95,11 @@ func (d *Detector) ledgerBalance(w *device, f *finding.Finding, left int64) {
 		f.Facts = append(f.Facts, finding.Fact{Label: "held by", Text: wordFamilies(families)})
 	}
 	if before := l.Before - base; l.Settled && before != 0 {
-		f.Details["before_tracing"] = before
-		f.Facts = append(f.Facts, finding.Fact{Label: "before tracing", Text: references(before)})
+		f.Details["before_tracing"], f.Details["explained"] = before, l.Balance+dropped
+		f.Facts = append(f.Facts, finding.Fact{
+			Label: "before",
+			Text:  fmt.Sprintf("it had %s when tracing started; %d were dropped since", references(before), dropped),
+		})
 	}
 	unexplained, ok := unexplained(&l.RefLedger)
 	if !ok {

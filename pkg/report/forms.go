@@ -62,13 +62,18 @@ func (w Forms) Statement(s *refs.Statement) error {
 	if s.References != nil {
 		left = *s.References
 	}
+	balance := s.Balance
+	if s.Before != nil && *s.Before != 0 {
+		balance += *s.Before
+		w.traces(&b, name+"@"+s.ID, name, []finding.Trace{{Count: *s.Before, Place: "(before tracing)"}}, left)
+	}
 	for _, f := range s.Families {
 		if f.Balance != 0 {
 			w.traces(&b, name+"@"+s.ID, name, f.Traces, left)
 		}
 	}
 	if w.Form == Balance {
-		fmt.Fprintf(&b, "balance for %s is %d\n", plain(name), s.Balance)
+		fmt.Fprintf(&b, "balance for %s is %d\n", plain(name), balance)
 	}
 	return write(w.W, b.String())
 }
