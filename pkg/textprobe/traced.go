@@ -100,8 +100,13 @@ func (w *traced) attach(ctx context.Context, stage []Target) (done []Target, ref
 		if err := ctx.Err(); err != nil {
 			return done, refused, err
 		}
-		d, r := w.define(e, batch)
-		done, refused = append(done, d...), append(refused, r...)
+		there, goneBefore := inModules(batch)
+		defined, r := w.define(e, there)
+		// An address whose module is gone is taken too (seen on 6.12), as if the module
+		// might yet come; only the kernel's log tells. So look again.
+		there, goneMeanwhile := inModules(defined)
+		done = append(done, there...)
+		refused = slices.Concat(refused, goneBefore, r, goneMeanwhile)
 	}
 	if e.perf != nil || len(done) == 0 {
 		return done, refused, nil

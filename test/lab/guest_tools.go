@@ -22,6 +22,8 @@ func guestTools() []guestTool {
 		{"/usr/local/bin/netns-trace", "cmd/netns-trace", BuildGo},
 		{"/usr/local/bin/setnsgo", "test/faults/setnsgo", BuildGo},
 		{"/usr/local/bin/churn", "test/faults/churn", BuildGo},
+		{"/usr/local/bin/textprobes", "test/textprobes", BuildGo},
+		{"/usr/local/bin/bindsock", "test/faults/bindsock", BuildGo},
 		{"/usr/local/bin/sendbad", "test/faults/vethcsum/sendbad", BuildGo},
 		{"/usr/local/bin/marktc", "test/faults/vethcsum/marktc", BuildGo},
 		{"/usr/local/bin/setnsclone", "test/faults/setnsclone/setnsclone", madeByMake},
@@ -47,6 +49,7 @@ func guestModules(root string) []guestModule {
 	return []guestModule{
 		{"/faults/refleak.ko", ours("test/faults/refleak")},
 		{"/faults/objleak.ko", ours("test/faults/objleak")},
+		{"/faults/lastsite.ko", ours("test/faults/lastsite")},
 		{"/faults/dstfail.ko", ours("test/faults/dstfail")},
 		{"/faults/dstcross.ko", ours("test/faults/dstcross")},
 		{"/faults/veth.ko", BuildVethWithOldBug},

@@ -31,6 +31,7 @@ type options struct {
 	first     int
 	stage     int
 	rounds    int
+	most      int
 }
 
 func main() {
@@ -41,6 +42,7 @@ func main() {
 	flag.IntVar(&o.first, "first", 24, "addresses of the first stage")
 	flag.IntVar(&o.stage, "stage", 1000, "addresses of each later stage")
 	flag.IntVar(&o.rounds, "rounds", 0, "attach and close as often as this, then end")
+	flag.IntVar(&o.most, "most", 4000, "addresses in all")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -162,7 +164,7 @@ func scan(ctx context.Context, o options) ([]textprobe.Target, error) {
 		targets = append(targets, t)
 	}
 	said(began, "scanned sites=%d", len(targets))
-	return targets, nil
+	return targets[:min(o.most, len(targets))], nil
 }
 
 // unloaded returns the modules that targets are in and that are not loaded any more.
