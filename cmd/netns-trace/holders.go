@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -97,6 +98,8 @@ func (o *holdersOptions) check(args []string) error {
 }
 
 func (o *holdersOptions) run(ctx context.Context, args []string) error {
+	// The machine may be in trouble, and is not to be made busy as a whole.
+	runtime.GOMAXPROCS(1)
 	say := o.output.speaker()
 	running, err := openMemory()
 	if err != nil {

@@ -129,18 +129,29 @@ func (k *Kernel) selves(t *table, device uint64) []string {
 	var held []string
 	looked := make(map[string]bool)
 	for _, r := range t.selves {
-		v, ok := k.get(device, "net_device."+r.field)
+		at, ok := k.at(device, "net_device."+r.field)
 		if !ok || looked[r.family] {
 			continue
 		}
 		looked[r.family] = true
-		if r.bit != "" {
-			bit, _ := k.types.AnyEnumValue(r.bit)
-			v &= 1 << bit
-		}
-		if v != 0 {
+		if k.isSet(r, device, at) {
 			held = append(held, r.family)
 		}
 	}
 	return held
+}
+
+// isSet reports whether a field of a device, which is at an address, says that the
+// device has a reference of itself.
+func (k *Kernel) isSet(r selfRule, device, at uint64) bool {
+	if r.bit == "list" {
+		next, err := k.memory.Uint64(at)
+		return err == nil && next >= minPointer && next != at && next != listPoison1
+	}
+	v, ok := k.get(device, "net_device."+r.field)
+	if r.bit != "" {
+		bit, known := k.types.AnyEnumValue(r.bit)
+		return ok && known && v>>bit&1 == 1
+	}
+	return ok && v != 0
 }

@@ -34,6 +34,7 @@ var foundFamilies = map[string]foundFamily{
 	"xdp_socket":      {"an AF_XDP socket's buffers", "closing the AF_XDP socket"},
 	"tls_offload":     {"a TLS connection's offload", "closing the connection"},
 	"vlan":            {"the VLAN device", "ip link delete of the VLAN device"},
+	"veth":            {"the other end of the veth pair,", "ip link delete of the other end"},
 	"macvlan":         {"the macvlan device", "ip link delete of the macvlan device"},
 	"ipvlan":          {"an ipvlan port", "ip link delete of the ipvlan devices"},
 	"macsec":          {"the MACsec device", "ip link delete of the MACsec device"},
@@ -51,6 +52,7 @@ var foundFamilies = map[string]foundFamily{
 	"pktgen":          {"pktgen", "rem_device_all in /proc/net/pktgen"},
 	"mctp":            {"its MCTP state", ""},
 	"tx_watchdog":     {"its transmit watchdog", ""},
+	"device_work":     {"work of its own that is to be done", "its end, within a second"},
 	"linkwatch":       {"a pending link event", "its handling, within a second"},
 }
 

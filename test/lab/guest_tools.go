@@ -23,7 +23,6 @@ func guestTools() []guestTool {
 		{"/usr/local/bin/setnsgo", "test/faults/setnsgo", BuildGo},
 		{"/usr/local/bin/churn", "test/faults/churn", BuildGo},
 		{"/usr/local/bin/textprobes", "test/textprobes", BuildGo},
-		{"/usr/local/bin/bindsock", "test/faults/bindsock", BuildGo},
 		{"/usr/local/bin/sendbad", "test/faults/vethcsum/sendbad", BuildGo},
 		{"/usr/local/bin/marktc", "test/faults/vethcsum/marktc", BuildGo},
 		{"/usr/local/bin/setnsclone", "test/faults/setnsclone/setnsclone", madeByMake},
