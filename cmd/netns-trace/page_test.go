@@ -151,8 +151,11 @@ func TestAPageWorksInABrowser(t *testing.T) {
 		return out.String(), errs.String()
 	}
 	for _, test := range []struct{ name, hash string }{
-		{"light", "#theme=light"}, {"dark", "#theme=dark"}, {"search", "#theme=light&q=veth3"},
-		{"stranded", "#theme=dark&q=stranded&keys=jz"}, {"help", "#theme=light&keys=?"},
+		{"light", "#theme=light"},
+		{"dark", "#theme=dark"},
+		{"search", "#theme=light&q=veth3"},
+		{"stranded", "#theme=dark&q=stranded&keys=jz"},
+		{"help", "#theme=light&keys=?"},
 	} {
 		dom, log := run("file://"+file+test.hash, "--dump-dom")
 		if strings.Contains(log, "Uncaught") || strings.Contains(log, "Refused to") {

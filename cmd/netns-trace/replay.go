@@ -62,8 +62,11 @@ func openRecording(path string) (*os.File, error) {
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, errors.New("permission denied: a recording belongs to who made it, for root's eyes only as a rule (sudo chown $USER FILE)")
 	}
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, path.Err // the name is added by who asked
+	}
 	if err != nil {
-		return nil, err.(*fs.PathError).Err
+		return nil, err
 	}
 	if st, err := f.Stat(); err == nil && st.IsDir() {
 		return nil, errors.Join(errors.New("is a directory"), f.Close())
