@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -193,7 +192,8 @@ func (o *reportOptions) stream(ctx context.Context, p *replay, paths []string, o
 
 // text prints the verdict before the findings, or after those of a file that grows.
 func (o *reportOptions) text(ctx context.Context, p *replay, paths []string, out *bufio.Writer, terminal bool) error {
-	var held bytes.Buffer
+	var held spool
+	defer held.close()
 	var incidents report.Incidents
 	body := io.Writer(&held)
 	if o.follow {
@@ -210,11 +210,7 @@ func (o *reportOptions) text(ctx context.Context, p *replay, paths []string, out
 	if err := p.about.Verdict(out, &incidents); err != nil {
 		return err
 	}
-	if held.Len() > 0 {
-		fmt.Fprintln(out)
-	}
-	_, err = held.WriteTo(out)
-	return err
+	return held.writeTo(out)
 }
 
 // both takes note of a finding before it is written.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -24,15 +25,38 @@ type Mail struct {
 	Version string            // the kernel's, of its build
 	Config  map[string]string // of the kernel's configuration
 	seen    Incidents
-	stacks  map[string][]string // by incident: the first there was
+	order   []string                    // of incidents
+	main    map[string]*finding.Finding // what each incident is or was
+	over    map[string]*finding.Finding // how it ended
+	stacks  map[string][]string         // by incident: the first there was
 	zone    Text
 }
+
+// mailMost is how many incidents a mail tells of. Nobody reads more.
+const mailMost = 500
 
 // Write takes in a finding. It implements Writer.
 func (m *Mail) Write(f *finding.Finding) error {
 	m.seen.Take(f)
-	if m.stacks == nil {
-		m.stacks = make(map[string][]string)
+	if m.main == nil {
+		m.main, m.over, m.stacks = make(map[string]*finding.Finding), make(map[string]*finding.Finding), make(map[string][]string)
+	}
+	first := m.main[f.ID] == nil
+	if first {
+		if len(m.order) >= mailMost {
+			return nil
+		}
+		m.order = append(m.order, f.ID)
+	}
+	switch {
+	case f.State == finding.Closed:
+		m.over[f.ID] = f
+	case first || f.Kind != harm:
+		m.main[f.ID] = f
+		delete(m.over, f.ID)
+	}
+	if first && m.main[f.ID] == nil {
+		m.main[f.ID] = f
 	}
 	if len(f.Stack) > 0 && m.stacks[f.ID] == nil {
 		m.stacks[f.ID] = f.Stack
@@ -44,9 +68,10 @@ func (m *Mail) Write(f *finding.Finding) error {
 func (m *Mail) Finish(w io.Writer, about Recorded) error {
 	m.zone.Zone = about.Zone
 	var b strings.Builder
-	all := m.seen.All()
-	if len(all) > 0 {
-		fmt.Fprintf(&b, "Subject: %s\n\n", plain(all[0].Summary))
+	// What is still so comes first.
+	slices.SortStableFunc(m.order, func(a, b string) int { return isOver(m.over[a]) - isOver(m.over[b]) })
+	if len(m.order) > 0 {
+		fmt.Fprintf(&b, "Subject: %s\n\n", plain(m.main[m.order[0]].Summary))
 	}
 	head := func(label, text string) { mailLine(&b, fmt.Sprintf("%-10s", label+":"), text) }
 	head("Kernel", m.Kernel)
@@ -61,16 +86,29 @@ func (m *Mail) Finish(w io.Writer, about Recorded) error {
 	for _, n := range slices.Concat(about.Notes, about.Unseen) {
 		head("Note", n)
 	}
-	for n, f := range all {
-		m.incident(&b, n+1, f)
+	for n, id := range m.order {
+		m.incident(&b, n+1, m.main[id])
+	}
+	if more := len(m.seen.states) - len(m.order); more > 0 {
+		fmt.Fprintf(&b, "\n%d more incidents are in the recording\n", more)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
+func isOver(f *finding.Finding) int {
+	if f != nil {
+		return 1
+	}
+	return 0
+}
+
 func (m *Mail) incident(b *strings.Builder, n int, f *finding.Finding) {
-	fmt.Fprintf(b, "\n%d. %s, %s\n\n", n, m.seen.kinds[f.ID], f.State)
+	fmt.Fprintf(b, "\n%d. %s\n\n", n, m.seen.states[f.ID].kind)
 	mailLine(b, "", m.zone.clock(f.Time)+" "+f.Summary)
+	if over := m.over[f.ID]; over != nil {
+		mailLine(b, "", m.zone.clock(over.Time)+" "+over.Summary)
+	}
 	if d := f.Device; d != nil && d.Ifindex != 0 {
 		mailLine(b, "   device    ", fmt.Sprintf("%s, ifindex %d", d.Name, d.Ifindex))
 	}
@@ -90,10 +128,13 @@ func (m *Mail) incident(b *strings.Builder, n int, f *finding.Finding) {
 	if stack := m.stacks[f.ID]; len(stack) > 0 {
 		b.WriteString("\n Call Trace:\n")
 		for _, frame := range stack {
-			fmt.Fprintf(b, "  %s\n", plain(frame))
+			fmt.Fprintf(b, "  %s\n", plain(rawAddress.ReplaceAllString(frame, "")))
 		}
 	}
 }
+
+// rawAddress is what --raw-addresses adds to a frame: scripts take it for the symbol.
+var rawAddress = regexp.MustCompile(` 0x[0-9a-f]+$`)
 
 // mailLine writes a text after a label, cut into lines between its words.
 func mailLine(b *strings.Builder, label, text string) {

@@ -26,45 +26,38 @@ type Recorded struct {
 	Notes    []string // what is wrong with the file
 }
 
-// Incidents remembers the last finding of each incident.
+// Incidents remembers of each incident what it is, and whether it is over.
 type Incidents struct {
-	order []string
-	last  map[string]*finding.Finding
-	kinds map[string]string // what the incident is or was, before it was over
-	more  int               // incidents beyond incidentsMax
+	states map[string]incident
+	more   int // findings of incidents beyond incidentsMax
+}
+
+type incident struct {
+	kind string // what it is or was, before it was over
+	over bool
 }
 
 // incidentsMax bounds the incidents that are remembered.
-const incidentsMax = 100_000
-
-// Take takes note of a finding.
-func (i *Incidents) Take(f *finding.Finding) {
-	if i.last == nil {
-		i.last, i.kinds = make(map[string]*finding.Finding), make(map[string]string)
-	}
-	if i.last[f.ID] == nil {
-		if len(i.order) >= incidentsMax {
-			i.more++
-			return
-		}
-		i.order = append(i.order, f.ID)
-	}
-	i.last[f.ID] = f
-	if f.State != finding.Closed && f.Kind != harm {
-		i.kinds[f.ID] = string(f.Class) + " " + f.Kind
-	}
-}
+const incidentsMax = 1 << 20
 
 // harm is the kind of a finding that says more of an incident, not what it is.
 const harm = "harm"
 
-// All are the last findings of all incidents, in the order in which they opened.
-func (i *Incidents) All() []*finding.Finding {
-	out := make([]*finding.Finding, 0, len(i.order))
-	for _, id := range i.order {
-		out = append(out, i.last[id])
+// Take takes note of a finding.
+func (i *Incidents) Take(f *finding.Finding) {
+	if i.states == nil {
+		i.states = make(map[string]incident)
 	}
-	return out
+	state, seen := i.states[f.ID]
+	if !seen && len(i.states) >= incidentsMax {
+		i.more++
+		return
+	}
+	state.over = f.State == finding.Closed
+	if !seen || !state.over && f.Kind != harm {
+		state.kind = string(f.Class) + " " + f.Kind
+	}
+	i.states[f.ID] = state
 }
 
 // Verdict writes the three lines that a report begins with: what was found, how far
@@ -86,24 +79,27 @@ func (r Recorded) Verdict(w io.Writer, i *Incidents) error {
 
 func (i *Incidents) words() string {
 	open, closed := make(map[string]int), make(map[string]int)
-	for id, f := range i.last {
-		kind := i.kinds[id]
-		if f.State == finding.Closed {
-			closed[kind]++
+	for _, state := range i.states {
+		if state.over {
+			closed[state.kind]++
 		} else {
-			open[kind]++
+			open[state.kind]++
 		}
 	}
-	total := len(i.order) + i.more
+	total := len(i.states)
+	more := ""
+	if i.more > 0 {
+		more = fmt.Sprintf(", and %d findings of others", i.more)
+	}
 	switch {
 	case total == 0:
 		return "nothing"
 	case len(open) == 0:
-		return fmt.Sprintf("%s, over: %s", incidents(total), counts(closed))
+		return fmt.Sprintf("%s, over: %s%s", incidents(total), counts(closed), more)
 	case len(closed) == 0:
-		return fmt.Sprintf("%s: %s", incidents(total), counts(open))
+		return fmt.Sprintf("%s: %s%s", incidents(total), counts(open), more)
 	}
-	return fmt.Sprintf("%s: %s; over: %s", incidents(total), counts(open), counts(closed))
+	return fmt.Sprintf("%s: %s; over: %s%s", incidents(total), counts(open), counts(closed), more)
 }
 
 func incidents(n int) string {
