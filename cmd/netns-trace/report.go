@@ -128,7 +128,7 @@ func (o *reportOptions) run(ctx context.Context, paths []string, out *os.File) e
 			}
 		})
 	case "ref_tracker", "balance":
-		err = o.whole(ctx, p, paths, buffered, func() document { return &report.References{Balance: o.format == "balance"} })
+		err = o.whole(ctx, p, paths, buffered, func() document { return &report.References{Form: report.Form(o.format)} })
 	default:
 		err = o.text(ctx, p, paths, buffered, term.IsTerminal(int(out.Fd())))
 	}

@@ -3,36 +3,34 @@
 package report
 
 import (
-	"cmp"
-	"fmt"
+	"errors"
 	"io"
-	"slices"
-	"strings"
+	"time"
 
 	"github.com/netns-trace/netns-trace/pkg/finding"
+	"github.com/netns-trace/netns-trace/pkg/refs"
 )
 
-// References are the references of devices that waited, in one of the forms in which
-// the kernel's own debug code prints them.
+// References are the references of devices that waited, as they were last, in one of
+// the forms: each device once, with those that held it to the end.
 type References struct {
-	// Balance is the form of a ledger: what was taken by whom, and what is left of it.
-	// Else it is that of ref_tracker.
-	Balance bool
-	waits   map[string]*wait
-	order   []string
+	Form  Form
+	waits map[string]*wait
+	order []string
 }
 
 // wait is a device and who holds it.
 type wait struct {
-	last    *finding.Finding
-	stacks  map[string]*holding
-	holders map[string]bool // ids of the holders that are there
+	last     *finding.Finding // as it waited; nil: not seen
+	released time.Time
+	holders  map[string]*holding
+	order    []string
 }
 
-// holding is how many references were taken from one place.
+// holding is a finding of who holds a device, as it was last told.
 type holding struct {
-	stack []string
-	count int
+	last   *finding.Finding
+	closed time.Time
 }
 
 // Write takes in a finding. It implements Writer.
@@ -40,118 +38,63 @@ func (r *References) Write(f *finding.Finding) error {
 	if f.Class != finding.Refs {
 		return nil
 	}
-	id := f.ID
 	if of, ok := f.Details["waiting"].(string); ok {
-		id = of
+		r.of(of).took(f)
+		return nil
 	}
+	switch w := r.of(f.ID); f.Kind {
+	case refs.KindReleased:
+		w.released = f.Time
+	default:
+		w.last = f
+	}
+	return nil
+}
+
+func (r *References) of(id string) *wait {
 	if r.waits == nil {
 		r.waits = make(map[string]*wait)
 	}
 	w := r.waits[id]
 	if w == nil {
-		w = &wait{stacks: make(map[string]*holding), holders: make(map[string]bool)}
+		w = &wait{holders: make(map[string]*holding)}
 		r.waits[id] = w
 		r.order = append(r.order, id)
 	}
-	if id == f.ID {
-		w.last = f
-		return nil
-	}
-	switch {
-	case f.State == finding.Opened && !w.holders[f.ID]:
-		w.holders[f.ID] = true
-		key := strings.Join(f.Stack, "\n")
-		if w.stacks[key] == nil {
-			w.stacks[key] = &holding{stack: f.Stack}
-		}
-		w.stacks[key].count++
-	case f.State == finding.Closed && w.holders[f.ID]:
-		delete(w.holders, f.ID)
-		// Where it was taken was told when it was opened, and may not be now.
-		if h := w.stacks[strings.Join(f.Stack, "\n")]; h != nil && h.count > 0 {
-			h.count--
-		}
-	}
-	return nil
+	return w
 }
 
-// Finish writes what is left.
+func (w *wait) took(f *finding.Finding) {
+	h := w.holders[f.ID]
+	if h == nil {
+		h = new(holding)
+		w.holders[f.ID] = h
+		w.order = append(w.order, f.ID)
+	}
+	h.closed = time.Time{}
+	if f.State == finding.Closed {
+		h.closed = f.Time
+	} else {
+		h.last = f
+	}
+}
+
+// Finish writes them. Who let go before the device did is left out; what was closed
+// with it is the evidence.
 func (r *References) Finish(out io.Writer, _ Recorded) error {
-	var b strings.Builder
+	w := Forms{W: out, Form: r.Form}
+	var errs []error
 	for _, id := range r.order {
-		w := r.waits[id]
-		if w.last == nil || w.last.Device == nil {
-			continue
+		device := r.waits[id]
+		for _, holder := range device.order {
+			h := device.holders[holder]
+			if h.last != nil && (h.closed.IsZero() || h.closed.Equal(device.released)) {
+				errs = append(errs, w.Write(h.last))
+			}
 		}
-		holdings := w.sorted()
-		if r.Balance {
-			w.balance(&b, holdings)
-		} else {
-			w.tracker(&b, holdings)
-		}
-	}
-	_, err := io.WriteString(out, b.String())
-	return err
-}
-
-func (w *wait) sorted() []*holding {
-	var out []*holding
-	for _, h := range w.stacks {
-		if h.count > 0 {
-			out = append(out, h)
+		if device.last != nil {
+			errs = append(errs, w.Write(device.last))
 		}
 	}
-	slices.SortFunc(out, func(a, b *holding) int {
-		return cmp.Or(cmp.Compare(b.count, a.count), slices.Compare(a.stack, b.stack))
-	})
-	return out
-}
-
-func (w *wait) name() string { return plain(w.last.Device.Name) }
-
-// unexplained are the references that no holder was found for.
-func (w *wait) unexplained() int64 {
-	left := w.last.Count
-	for _, h := range w.stacks {
-		left -= int64(h.count)
-	}
-	return left
-}
-
-func (w *wait) tracker(b *strings.Builder, holdings []*holding) {
-	if w.last.State == finding.Closed {
-		fmt.Fprintf(b, "ref_tracker: %s@%d has no users left\n", w.name(), w.last.Device.Ifindex)
-		return
-	}
-	for _, h := range holdings {
-		fmt.Fprintf(b, "ref_tracker: %s@%d has %d/%d users at\n", w.name(), w.last.Device.Ifindex, h.count, w.last.Count)
-		frames(b, h.stack)
-	}
-	if left := w.unexplained(); left > 0 {
-		fmt.Fprintf(b, "ref_tracker: %s@%d has %d/%d users that are not known\n", w.name(), w.last.Device.Ifindex, left, w.last.Count)
-	}
-}
-
-func (w *wait) balance(b *strings.Builder, holdings []*holding) {
-	for _, h := range holdings {
-		fmt.Fprintf(b, "Call trace for %s +%d at\n", w.name(), h.count)
-		frames(b, h.stack)
-	}
-	if left := w.unexplained(); left > 0 && w.last.State != finding.Closed {
-		fmt.Fprintf(b, "Call trace for %s +%d is not known\n", w.name(), left)
-	}
-	balance := w.last.Count
-	if w.last.State == finding.Closed {
-		balance = 0
-	}
-	fmt.Fprintf(b, "balance for %s is %d\n", w.name(), balance)
-}
-
-func frames(b *strings.Builder, stack []string) {
-	if len(stack) == 0 {
-		b.WriteString("     (no stack was taken)\n")
-	}
-	for _, frame := range stack {
-		fmt.Fprintf(b, "     %s\n", plain(frame))
-	}
+	return errors.Join(errs...)
 }
