@@ -65,7 +65,9 @@ func (w Forms) Statement(s *refs.Statement) error {
 	balance := s.Balance
 	if s.Before != nil && *s.Before != 0 {
 		balance += *s.Before
-		w.traces(&b, name+"@"+s.ID, name, []finding.Trace{{Count: *s.Before, Place: "(before tracing)"}}, left)
+		if w.Form == Balance { // who of them still has one is not known
+			w.traces(&b, "", name, []finding.Trace{{Count: *s.Before, Place: "(before tracing)"}}, left)
+		}
 	}
 	for _, f := range s.Families {
 		if f.Balance != 0 {

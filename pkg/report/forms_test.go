@@ -108,7 +108,7 @@ func TestFormsOfAStatement(t *testing.T) {
 		},
 	}
 	for form, want := range map[Form]string{
-		RefTracker: "ref_tracker: veth1@refs-1 has 12/2 users at\n     (before tracing)\nref_tracker: veth1@refs-1 has 1/2 users at\n     llc_ui_bind+0x13d/0x300 [llc2]\n     __sys_bind+0xf0/0x110\n",
+		RefTracker: "ref_tracker: veth1@refs-1 has 1/2 users at\n     llc_ui_bind+0x13d/0x300 [llc2]\n     __sys_bind+0xf0/0x110\n",
 		Balance: "Call trace for veth1 +12 at\n     (before tracing)\nCall trace for veth1 +1 at\n     llc_ui_bind+0x13d/0x300 [llc2]\n     __sys_bind+0xf0/0x110\n" +
 			wantBalance,
 	} {
