@@ -9,7 +9,7 @@ GOTEST  := $(GO) run ./test/gotest
 
 # What each target wants of Debian; need.sh installs what is missing, and says so.
 LAB_PACKAGES      := qemu-system-x86 gcc make libc6-dev e2fsprogs xz-utils kmod binutils
-GENERATE_PACKAGES := clang-19 llvm-19 libbpf-dev
+GENERATE_PACKAGES := clang-19 llvm-19 libbpf-dev libc6-dev binutils
 
 .PHONY: all
 all: netns-trace ## build ./netns-trace, static, without clang
@@ -54,14 +54,14 @@ lint: ## golangci-lint, gofumpt included, and the shell scripts' syntax
 	@git ls-files '*.sh' .ci/run | xargs -n1 sh -n
 
 .PHONY: generate
-generate: ## compile the BPF programs anew (needs clang-19)
+generate: ## compile the BPF programs and the reaper anew (needs clang-19)
 	@$(NEED) $(GENERATE_PACKAGES)
-	$(GO) generate ./pkg/probe
+	$(GO) generate ./pkg/probe ./pkg/textprobe
 
 .PHONY: check-generated
-check-generated: generate ## fail if the committed BPF objects are not what the sources give
-	@git diff --exit-code --stat -- pkg/probe || \
-		{ echo 'The committed BPF objects are stale: run "make generate" and commit the result.' >&2; exit 1; }
+check-generated: generate ## fail if the committed objects are not what the sources give
+	@git diff --exit-code --stat -- pkg/probe pkg/textprobe || \
+		{ echo 'The committed objects are stale: run "make generate" and commit the result.' >&2; exit 1; }
 
 .PHONY: fuzz
 fuzz: ## run every fuzz test for a while (FUZZTIME, default 20s each)

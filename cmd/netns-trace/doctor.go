@@ -14,6 +14,7 @@ import (
 
 	"github.com/netns-trace/netns-trace/pkg/kernel"
 	"github.com/netns-trace/netns-trace/pkg/probe"
+	"github.com/netns-trace/netns-trace/pkg/textprobe"
 )
 
 // diagnosis is what doctor tells; its JSON keys are stable.
@@ -22,6 +23,8 @@ type diagnosis struct {
 	Kernel   kernel.Facts `json:"kernel"`
 	Plan     probe.Plan   `json:"plan,omitempty"`
 	Promises []promise    `json:"promises"`
+	// Stale are groups of kprobe events whose netns-trace is gone.
+	Stale []string `json:"stale_kprobe_events,omitempty"`
 }
 
 // promise is what one detector can do on this kernel.
@@ -71,6 +74,7 @@ detector can therefore promise here. It changes nothing and leaves nothing behin
 
 func diagnose(ctx context.Context, avoid []probe.Kind) diagnosis {
 	d := diagnosis{Version: versionString(), Kernel: kernel.Inspect(ctx)}
+	d.Stale, _ = textprobe.Stale() // without tracefs there are none
 	sys, err := examine()
 	for _, detector := range probe.Detectors() {
 		if err != nil {
@@ -119,6 +123,10 @@ func (d diagnosis) write(w io.Writer) error {
 			yes = "yes"
 		}
 		fmt.Fprintf(&b, "  %s  %-8s %s\n", yes, p.Detector, p.Text)
+	}
+	if len(d.Stale) > 0 {
+		b.WriteString("\nkprobe events of a netns-trace that is gone, which the next to attach deletes\n")
+		fmt.Fprintf(&b, "  %s\n", strings.Join(d.Stale, "\n  "))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

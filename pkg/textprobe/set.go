@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 )
@@ -34,6 +35,9 @@ type Options struct {
 	// Name tells the sets of one process apart: letters and digits, at most 16,
 	// and different for each set. Empty is "s".
 	Name string
+	// Progress, if set, is called by Attach after every few targets of a stage, with
+	// how many of the stage have been tried.
+	Progress func(tried int)
 }
 
 // Counts is what a set has done so far.
@@ -59,6 +63,8 @@ type way interface {
 	forget(module string) error
 	// events is how many perf events are open.
 	events() int
+	// takesToClose is how long close takes, roughly.
+	takesToClose() time.Duration
 	// close disarms everything.
 	close() error
 }
@@ -81,19 +87,22 @@ func Open(prog *ebpf.Program, o Options) (*Set, error) {
 	if o.Name == "" {
 		o.Name = "s"
 	}
+	if o.Progress == nil {
+		o.Progress = func(int) {}
+	}
 	if !validName(o.Name) {
 		return nil, fmt.Errorf("opening a set of probes: %q is no name of letters and digits", o.Name)
 	}
 	s := &Set{attached: make(map[Target]struct{})}
 	if !o.NoTracefs {
-		traced, err := openTraced(prog, o.Name)
+		traced, err := openTraced(prog, o)
 		if err == nil {
 			s.way = traced
 		}
 		s.why = err
 	}
 	if s.way == nil {
-		single, err := openSingle(prog)
+		single, err := openSingle(prog, o.Progress)
 		if err != nil {
 			return nil, errors.Join(s.why, err)
 		}
@@ -173,6 +182,18 @@ func (s *Set) Counts() Counts {
 		c.Stages = s.way.events()
 	}
 	return c
+}
+
+// CloseTakes returns how long Close would take now, from what was measured under
+// emulation: for who has to tell somebody that it will not be soon. By the way "perf
+// events" it is many seconds, and as long after SIGKILL.
+func (s *Set) CloseTakes() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.way == nil {
+		return 0
+	}
+	return s.way.takesToClose()
 }
 
 // Close takes the program off everywhere. When it returns no probe is armed. The

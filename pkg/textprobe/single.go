@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -23,12 +24,13 @@ const closers = 8
 
 // single is the way without tracefs: a perf event for each address.
 type single struct {
-	prog *ebpf.Program
-	pmu  uint32
-	open map[Target]*perfEvent
+	prog     *ebpf.Program
+	progress func(int)
+	pmu      uint32
+	open     map[Target]*perfEvent
 }
 
-func openSingle(prog *ebpf.Program) (*single, error) {
+func openSingle(prog *ebpf.Program, progress func(int)) (*single, error) {
 	text, err := os.ReadFile(kprobePMU)
 	if err != nil {
 		return nil, fmt.Errorf("finding the kernel's kprobe event source: %w", err)
@@ -37,7 +39,7 @@ func openSingle(prog *ebpf.Program) (*single, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", kprobePMU, err)
 	}
-	return &single{prog: prog, pmu: uint32(pmu), open: make(map[Target]*perfEvent)}, nil
+	return &single{prog: prog, progress: progress, pmu: uint32(pmu), open: make(map[Target]*perfEvent)}, nil
 }
 
 func (w *single) String() string { return "perf events" }
@@ -51,6 +53,7 @@ func (w *single) attach(ctx context.Context, stage []Target) (done []Target, ref
 		}
 		// config1 is no symbol, so that config2 is an address.
 		e, err := openEvent(&unix.PerfEventAttr{Type: w.pmu, Ext1: 0, Ext2: t.Addr}, w.prog)
+		w.progress(len(done) + len(refused) + 1)
 		if err != nil {
 			refused = append(refused, Refusal{Target: t, Reason: err})
 			continue
@@ -69,6 +72,11 @@ func (w *single) forget(module string) error {
 		}
 	}
 	return w.closeAll(gone)
+}
+
+// takesToClose: 22 s for 480 events by eight workers, on 6.1 and 6.12.
+func (w *single) takesToClose() time.Duration {
+	return time.Duration(len(w.open)) * 45 * time.Millisecond
 }
 
 func (w *single) close() error {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -31,15 +32,16 @@ const (
 // traced is the way through tracefs. Each stage becomes an event, until there are
 // maxEvents; what comes then is added to the last one.
 type traced struct {
-	prog   *ebpf.Program
-	dir    string // of tracefs
-	group  group
-	name   string
-	file   *os.File // kprobe_events
-	reaper *reaper
-	begun  int // events that have a name
-	open   []*event
-	serial int // of the next definition
+	prog     *ebpf.Program
+	progress func(int)
+	dir      string // of tracefs
+	group    group
+	name     string
+	file     *os.File // kprobe_events
+	reaper   *reaper
+	begun    int // events that have a name
+	open     []*event
+	serial   int // of the next definition
 }
 
 // event is a kprobe event that is open.
@@ -53,7 +55,7 @@ type event struct {
 // errNamespaces: others would take the events for those of a dead process.
 var errNamespaces = errors.New("kprobe events cannot be named after this process: it is not in the first pid and time namespaces")
 
-func openTraced(prog *ebpf.Program, name string) (*traced, error) {
+func openTraced(prog *ebpf.Program, o Options) (*traced, error) {
 	tracefs, err := kernel.FindTracefs()
 	if err != nil {
 		return nil, err
@@ -67,7 +69,7 @@ func openTraced(prog *ebpf.Program, name string) (*traced, error) {
 	if err != nil {
 		return nil, fmt.Errorf("naming the kprobe events: %w", err)
 	}
-	w := &traced{prog: prog, dir: tracefs.Path, group: g, name: name}
+	w := &traced{prog: prog, progress: o.Progress, dir: tracefs.Path, group: g, name: o.Name}
 	// Never with O_TRUNC: that would delete everybody's events.
 	if w.file, err = os.OpenFile(w.list(), os.O_WRONLY|os.O_APPEND, 0); err != nil {
 		return nil, fmt.Errorf("opening tracefs for kprobe events: %w", err)
@@ -107,6 +109,7 @@ func (w *traced) attach(ctx context.Context, stage []Target) (done []Target, ref
 		there, goneMeanwhile := inModules(defined)
 		done = append(done, there...)
 		refused = slices.Concat(refused, goneBefore, r, goneMeanwhile)
+		w.progress(len(done) + len(refused))
 	}
 	if e.perf != nil || len(done) == 0 {
 		return done, refused, nil
@@ -213,6 +216,10 @@ func (w *traced) forget(module string) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+func (w *traced) takesToClose() time.Duration {
+	return time.Duration(len(w.open)) * 100 * time.Millisecond
 }
 
 // close disarms, last opened first, and lets the reaper begin.

@@ -146,6 +146,8 @@ __attribute__((used)) static void start(long *stack)
 	call(__NR_setsid, 0, 0, 0, 0);
 	call(__NR_prctl, PR_SET_NAME, (long)"netns-trace-rm", 0, 0);
 	call(__NR_chdir, (long)"/", 0, 0, 0);
+	/* Somebody may wait for the other end of what the parent was given (since 5.9). */
+	call(__NR_close_range, EVENTS + 1, ~0U, 0, 0);
 	/* The first one ends, so that the parent has no child to wait for later. */
 	long child = call(__NR_fork, 0, 0, 0, 0);
 	if (child == 0) {
