@@ -18,6 +18,7 @@ type rule struct {
 	place      string // STRUCT.FIELD, or private:KIND and so on
 	family     string
 	nonzero    string   // this field must not be 0
+	zero       string   // this field must be 0
 	has        string   // the struct must have this field
 	kinds      []string // the device must be of one of these kinds
 	isAnywhere bool
@@ -86,6 +87,8 @@ func parseRule(words []string) (rule, error) {
 		switch words[0] {
 		case "if":
 			r.nonzero = words[1]
+		case "unless":
+			r.zero = words[1]
 		case "has":
 			r.has = words[1]
 		case "kind":
@@ -108,6 +111,11 @@ func (k *Kernel) fits(r rule, structName string, addr uint64, kind string) bool 
 	}
 	if r.nonzero != "" {
 		if v, ok := k.get(addr, structName+"."+r.nonzero); !ok || v == 0 {
+			return false
+		}
+	}
+	if r.zero != "" {
+		if v, ok := k.get(addr, structName+"."+r.zero); !ok || v != 0 {
 			return false
 		}
 	}

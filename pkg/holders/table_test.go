@@ -19,7 +19,7 @@ func TestTheTableOfReferencesIsSound(t *testing.T) {
 	// A rule behind one for the same place without a condition is never reached.
 	for place, rules := range table.places {
 		for _, i := range rules[:len(rules)-1] {
-			if r := table.rules[i]; r.nonzero == "" && r.has == "" && r.kinds == nil {
+			if r := table.rules[i]; r.nonzero == "" && r.zero == "" && r.has == "" && r.kinds == nil {
 				t.Errorf("%s: a rule behind one without a condition", place)
 			}
 		}
@@ -61,7 +61,7 @@ type     private:veth      veth_priv
 	if table.structs["private:veth"] != "veth_priv" {
 		t.Errorf("types %v", table.structs)
 	}
-	for _, bad := range []string{"maybe in_device.dev x", "counted in_device.dev", "counted a.b c if", "counted a.b c unless d"} {
+	for _, bad := range []string{"maybe in_device.dev x", "counted in_device.dev", "counted a.b c if", "counted a.b c when d"} {
 		if _, err := newTable(bad); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
