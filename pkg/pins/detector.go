@@ -104,7 +104,7 @@ func (d *Detector) file(r *record.NetnsFile) {
 		return
 	}
 	n := d.namespace(r.Netns.Inode)
-	if n == nil || d.look.Only == 0 && len(n.residents()) > 0 {
+	if n == nil || d.look.Only == 0 && n.inhabited() {
 		return
 	}
 	n.opened(r)
@@ -124,7 +124,9 @@ func (d *Detector) judge(at uint64, emit func(*finding.Finding)) {
 		switch {
 		case d.gone(n):
 		case n.verdict() != pinned:
-			d.statements = append(d.statements, d.state(n))
+			if d.look.Only != 0 {
+				d.statements = append(d.statements, d.state(n))
+			}
 		case before && cookie == n.id.Cookie:
 			d.report(n, at, emit)
 		}
@@ -147,5 +149,6 @@ func (d *Detector) remember() {
 	}
 }
 
-// Statements are of the namespaces that are no finding: in use, or named.
+// Statements are of the namespace that was asked for, if it is no finding: in use, or
+// named.
 func (d *Detector) Statements() []Statement { return d.statements }

@@ -32,7 +32,7 @@ type namespace struct {
 	nsfs          bool            // a file of it was seen, open or mounted
 	cut           bool            // there was more than is remembered
 
-	descriptors []record.NetnsFile
+	descriptors []record.NetnsFile // of processes that live elsewhere
 	mounts      []record.NetnsMount
 }
 
@@ -96,6 +96,9 @@ func (n *namespace) opened(r *record.NetnsFile) {
 		n.sockets = n.note(n.sockets, r.Object)
 		n.waiting += uint64(r.Waiting)
 	}
+	if p := n.processes[r.Thread.TGID]; p != nil && p.lives(n.id.Inode) {
+		return // what its own processes have open goes with them
+	}
 	if len(n.descriptors) >= maxPins {
 		n.cut = true
 		return
@@ -123,7 +126,7 @@ const (
 
 func (n *namespace) verdict() verdict {
 	switch {
-	case len(n.residents()) > 0:
+	case n.inhabited():
 		return inUse
 	case slices.ContainsFunc(n.mounts, isName):
 		return named
@@ -135,6 +138,17 @@ func (n *namespace) verdict() verdict {
 // runtimes', from others: they are in a folder netns, where pid 1 sees them.
 func isName(m record.NetnsMount) bool {
 	return m.Initial && path.Base(path.Dir(m.Path)) == "netns"
+}
+
+// inhabited reports whether a process lives there. It is asked for each descriptor, so
+// it sorts nothing.
+func (n *namespace) inhabited() bool {
+	for _, p := range n.processes {
+		if p.lives(n.id.Inode) {
+			return true
+		}
+	}
+	return false
 }
 
 // residents are the processes that live there, by pid.
@@ -178,11 +192,7 @@ func (n *namespace) pins() []pin {
 		out = append(out, pin{by: byThread, process: p})
 	}
 	for i := range n.descriptors {
-		f := &n.descriptors[i]
-		if p := n.processes[f.Thread.TGID]; p != nil && p.lives(n.id.Inode) {
-			continue
-		}
-		out = append(out, pin{by: wayOf(f), file: f})
+		out = append(out, pin{by: wayOf(&n.descriptors[i]), file: &n.descriptors[i]})
 	}
 	for i := range n.mounts {
 		if !isName(n.mounts[i]) {
