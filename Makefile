@@ -43,6 +43,11 @@ test-kernels: ## the lab's own tests and the scenarios, on all kernels
 	@$(NEED) $(LAB_PACKAGES)
 	$(GOTEST) -each -timeout 80m -p 1 ./test/lab ./test/scenarios
 
+.PHONY: test-readers
+test-readers: ## what is exported and the HTML page, read by the programs that they are for
+	@$(NEED) chromium tshark protobuf-compiler
+	$(GOTEST) -run 'Page|Tshark|Protobuf|Rows|Schema|Earlier' ./cmd/netns-trace
+
 .PHONY: test-faults
 test-faults: ## every variant of every fault, on all kernels: for who changes one
 	@$(NEED) $(LAB_PACKAGES)

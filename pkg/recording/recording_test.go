@@ -127,7 +127,7 @@ func write(t testing.TB, steps []step) []byte {
 }
 
 func TestWhatIsWrittenIsReadBackAsItWas(t *testing.T) {
-	want := steps(t, 300)
+	want := steps(t, 100)
 	file := write(t, want)
 	r, err := NewReader(bytes.NewReader(file))
 	if err != nil {
@@ -246,7 +246,7 @@ func TestARecordThatFillsABlockIsWrittenAndOneBeyondIsCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, rec := range []record.Record{some(10), some(100_000), some(2_000_000), some(11)} {
+	for _, rec := range []record.Record{some(10), some(100_000), some(500_000), some(11)} {
 		if err := w.Add(rec, nil); err != nil {
 			t.Fatal(err)
 		}

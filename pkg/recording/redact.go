@@ -44,18 +44,22 @@ func NewRedactor() *Redactor {
 	}
 }
 
-// redactedKept are the strings that tell nothing of a machine.
+// redactedKept are the strings that tell nothing of a machine: names of classes, kinds
+// and states, places in the kernel's text, its modules and types.
 var redactedKept = map[string]bool{
 	"Loss.Detector": true, "Loss.Cause": true, "ModuleLoad.Name": true,
+	"RefSite.Place": true, "RefSite.Family": true, "RefTrace.Family": true, "OpenSocket.Protocol": true,
+	"HeldObject.Field": true, "HeldObject.Cache": true, "HeldObject.Family": true, "HeldFact.Name": true,
+	"Socket.Protocol": true, "HolderSearch.Kind": true, "HolderSearch.State": true, "HolderSearch.Untyped": true,
 }
 
 // redactedKinds are what the replacement of a string is called; others are "name".
 var redactedKinds = map[string]string{
-	"Thread.Comm": "comm", "AwayThread.Comm": "comm", "NetnsName.Name": "netns",
-	"NetnsName.ContainerName": "container", "ProcessName.ContainerName": "container",
+	"Thread.Comm": "comm", "AwayThread.Comm": "comm", "NetnsMount.Comm": "comm", "NetnsMount.Path": "path",
+	"NetnsName.Name": "netns", "NetnsName.ContainerName": "container", "ProcessName.ContainerName": "container",
 	"NetnsName.Container": "id", "ProcessName.Container": "id",
 	"DevWait.Name": "dev", "DevFree.Name": "dev", "CsumDevice.Name": "dev", "CsumDevice.PeerName": "dev",
-	"DstFailure.Name": "dev", "Holder.Text": "dev",
+	"DstFailure.Name": "dev", "Holder.Text": "dev", "RefLedger.Name": "dev", "HolderSearch.Name": "dev", "HeldObject.Other": "dev",
 }
 
 // Record returns a copy without them. It has no bytes of the ring.

@@ -37,20 +37,21 @@ func secrets(v reflect.Value) {
 			return
 		}
 		for i := range v.NumField() {
-			secrets(v.Field(i))
+			if !redactedKept[v.Type().Name()+"."+v.Type().Field(i).Name] {
+				secrets(v.Field(i))
+			}
 		}
 	}
 }
 
 // A type of record that is added later must not bring secrets into redacted files.
 func TestNothingOfAMachineIsLeftInAnyTypeOfRecord(t *testing.T) {
-	kept := map[string]string{"Loss": "Detector, Cause", "ModuleLoad": "Name", "Symbol": "the kernel's functions"}
 	for _, typ := range registry() {
 		v := reflect.New(typ)
 		secrets(v.Elem())
 		rec := v.Interface().(record.Record)
 		if s, ok := rec.(*record.Symbol); ok {
-			s.TGID = 7
+			s.TGID = 7 // the kernel's functions stay
 		}
 		schema, err := describe(registry())
 		if err != nil {
@@ -64,7 +65,7 @@ func TestNothingOfAMachineIsLeftInAnyTypeOfRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, secret := range []string{"SECRET", "203.0.113.77", "4443"} {
-			if bytes.Contains(e.buf, []byte(secret)) && kept[typ.Name()] == "" {
+			if bytes.Contains(e.buf, []byte(secret)) {
 				t.Errorf("%s still has %q", typ.Name(), secret)
 			}
 		}
