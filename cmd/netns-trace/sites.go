@@ -35,6 +35,8 @@ type siteDetail struct {
 	Load    string `json:"load_addr,omitempty"`
 	Base    string `json:"device_register,omitempty"`
 	Refused string `json:"refused,omitempty"`
+	// Skipped is why no probe is needed.
+	Skipped string `json:"skipped,omitempty"`
 }
 
 // listSites scans the running kernel.
@@ -51,10 +53,14 @@ func listSites(ctx context.Context) (siteList, error) {
 	if err != nil {
 		return siteList{}, err
 	}
-	return siteList{Version: versionString(), Sites: describeSites(sites, families)}, nil
+	hot, err := refsite.LoadHot()
+	if err != nil {
+		return siteList{}, err
+	}
+	return siteList{Version: versionString(), Sites: describeSites(sites, families, hot)}, nil
 }
 
-func describeSites(sites []refsite.Site, families refsite.Families) []siteDetail {
+func describeSites(sites []refsite.Site, families, hot refsite.Families) []siteDetail {
 	list := make([]siteDetail, 0, len(sites))
 	for _, s := range sites {
 		d := siteDetail{
@@ -65,6 +71,7 @@ func describeSites(sites []refsite.Site, families refsite.Families) []siteDetail
 			d.Place += " [" + s.Module + "]"
 		}
 		d.Family, d.Known = families.Of(s.Symbol, s.Module)
+		d.Skipped = refsite.Skipped(&s, hot, false)
 		if s.LoadAddr != 0 {
 			d.Load, d.Base = fmt.Sprintf("%#x", s.LoadAddr), s.Base.String()
 		}
@@ -76,7 +83,7 @@ func describeSites(sites []refsite.Site, families refsite.Families) []siteDetail
 // write prints the sites by family, the largest first.
 func (l siteList) write(w io.Writer) error {
 	byFamily := map[string][]siteDetail{}
-	var holds, loads, refused int
+	var holds, loads, refused, skipped int
 	for _, s := range l.Sites {
 		byFamily[s.Family] = append(byFamily[s.Family], s)
 		if s.Op == refsite.Hold.String() {
@@ -88,10 +95,13 @@ func (l siteList) write(w io.Writer) error {
 		if s.Refused != "" {
 			refused++
 		}
+		if s.Skipped != "" {
+			skipped++
+		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d reference sites: %d hold, %d put, %d with the device at the load before; %d refused\n",
-		len(l.Sites), holds, len(l.Sites)-holds, loads, refused)
+	fmt.Fprintf(&b, "%d reference sites: %d hold, %d put, %d with the device at the load before; %d refused, %d not needed\n",
+		len(l.Sites), holds, len(l.Sites)-holds, loads, refused, skipped)
 	for _, family := range sortedFamilies(byFamily) {
 		sites := byFamily[family]
 		note := ""
@@ -103,6 +113,9 @@ func (l siteList) write(w io.Writer) error {
 			fmt.Fprintf(&b, "  %-4s  %s\n", s.Op, s.Place)
 			if s.Refused != "" {
 				fmt.Fprintf(&b, "        refused: %s\n", s.Refused)
+			}
+			if s.Skipped != "" {
+				fmt.Fprintf(&b, "        not needed: %s\n", s.Skipped)
 			}
 		}
 	}

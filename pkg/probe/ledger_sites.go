@@ -23,7 +23,7 @@ type siteTable struct {
 	byID     []*watchedSite
 	byPlace  map[string]*watchedSite
 	byAddr   map[uint64]*watchedSite
-	notUsed  map[string]string // place: why
+	notUsed  map[string]string // places that may not be probed, and why
 }
 
 // watchedSite is a site with its number.
@@ -94,8 +94,11 @@ func findSites(ctx context.Context, k Kernel, allHot bool) (*siteTable, error) {
 func (t *siteTable) put(s *refsite.Site) *watchedSite {
 	t.found++
 	place := placeOf(s)
-	if why := t.unfit(s); why != "" {
-		t.notUsed[place] = why
+	switch {
+	case s.Refused != "":
+		t.notUsed[place] = string(s.Refused)
+		return nil
+	case refsite.Skipped(s, t.hot, t.allHot) != "":
 		return nil
 	}
 	w := t.byPlace[place]
@@ -114,21 +117,6 @@ func (t *siteTable) put(s *refsite.Site) *watchedSite {
 	w.getter = w.family == refsite.Lookup
 	t.byAddr[s.Addr] = w
 	return w
-}
-
-// unfit is why a site is not to be watched; "" when it is.
-func (t *siteTable) unfit(s *refsite.Site) string {
-	if s.Refused != "" {
-		return string(s.Refused)
-	}
-	if s.Rule == refsite.Stored {
-		// What a device has when it is made is read from it then.
-		return "the first reference of a new device, which is read from it"
-	}
-	if what, hot := t.hot.Of(s.Symbol, s.Module); hot && !t.allHot {
-		return "hit for every packet (" + what + "); --hot-sites watches it"
-	}
-	return ""
 }
 
 // add takes in the sites of a module that has been loaded, and returns them.

@@ -42,6 +42,18 @@ func LoadHot() (Families, error) {
 	return f, nil
 }
 
+// Skipped is why a site needs no probe although one may be placed there; empty when it
+// needs one. hot is what LoadHot gives; with allHot its functions need them too.
+func Skipped(s *Site, hot Families, allHot bool) string {
+	if s.Rule == Stored {
+		return "the first reference of a new device, which is read from the device"
+	}
+	if what, is := hot.Of(s.Symbol, s.Module); is && !allHot {
+		return "hit for every packet: " + what + " (--hot-sites)"
+	}
+	return ""
+}
+
 func parseFamilies(text string) (Families, error) {
 	var f Families
 	number := 0
