@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -42,14 +43,29 @@ func examine() (system, error) {
 	if err != nil {
 		access = kernel.SymbolsHidden
 	}
+	symbols := new(symbolTable)
 	return system{
 		access: access,
-		kernel: probe.Kernel{
-			Types:   kernel.NewTypes(),
-			Symbols: sync.OnceValue(loadSymbols),
-			Reload:  loadSymbols,
-		},
+		kernel: probe.Kernel{Types: kernel.NewTypes(), Symbols: symbols.get, Reload: symbols.reload},
 	}, nil
+}
+
+// symbolTable is the kernel's symbols as they were last read: anew when a module was
+// loaded, whose functions then have names too.
+type symbolTable struct {
+	first sync.Once
+	last  atomic.Pointer[kernel.Symbols]
+}
+
+func (t *symbolTable) get() *kernel.Symbols {
+	t.first.Do(func() { t.reload() })
+	return t.last.Load()
+}
+
+func (t *symbolTable) reload() *kernel.Symbols {
+	s := loadSymbols()
+	t.last.Store(s)
+	return s
 }
 
 func loadSymbols() *kernel.Symbols {

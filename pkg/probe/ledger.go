@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf"
 
@@ -79,8 +81,9 @@ var ledgerPoints = []point{
 // ledger is the ledger at work.
 type ledger struct {
 	object *object
-	table  *siteTable
 	probes *textprobe.Set
+	mu     sync.Mutex // of what follows: modules are looked at beside all else
+	table  *siteTable
 	// partial: the kernel refused sites, or there was no room for some.
 	partial bool
 }
@@ -202,10 +205,7 @@ func (l *ledger) watch(ctx context.Context, sites []*watchedSite, progress func(
 		if err != nil {
 			return fmt.Errorf("attaching to the reference sites: %w", err)
 		}
-		for _, r := range refused {
-			l.table.refuse(r.Addr, r.Reason)
-			l.partial = true
-		}
+		l.refuse(refused)
 		if progress != nil {
 			progress(min((i+1)*stageSize, len(sites)), len(sites))
 		}
@@ -247,34 +247,53 @@ func (l *ledger) close() error {
 	return err
 }
 
-// moduleLoaded watches the sites of a module that has just been loaded, and returns
-// what came of it if it has any.
-func (l *ledger) moduleLoaded(ctx context.Context, k Kernel, module string) []Outcome {
-	fresh, err := l.table.add(ctx, k, module)
-	if err == nil && len(fresh) > 0 {
-		l.probes.Forget(module)
-		err = l.watch(ctx, fresh, nil)
+func (l *ledger) refuse(refused []textprobe.Refusal) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range refused {
+		l.table.refuse(r.Addr, r.Reason)
+		l.partial = true
 	}
-	way := Way{Kind: Kprobe, Target: fmt.Sprintf("%d reference sites of %s", len(fresh), module)}
-	out := Outcome{Detector: DetectorRefs, Thing: thingSites, Way: &way}
-	switch {
-	case err != nil:
-		out.Way, out.Lost, out.Refused = nil, lostSites, []Refusal{{Way: way, Reason: reason(err)}}
-	case len(fresh) == 0:
-		return nil
-	}
-	return []Outcome{out}
 }
 
-// refsiteOf is what the scan needs of the kernel.
-func refsiteOf(ctx context.Context, k Kernel) ([]refsite.Site, error) {
-	symbols := k.Symbols()
+// WatchModules watches the reference sites of modules that have just been loaded, and
+// returns what came of it if they have any. It reads all of the kernel's symbols,
+// which takes long: it may be called from any goroutine, by one at a time, and has to
+// have returned before Detach.
+func (s *Session) WatchModules(ctx context.Context, modules []string) []Outcome {
+	if s.ledger == nil {
+		return nil
+	}
+	n, err := s.ledger.watchModules(ctx, s.kernel, modules)
+	way := Way{Kind: Kprobe, Target: fmt.Sprintf("%d reference sites of %s", n, strings.Join(modules, ", "))}
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
+		return []Outcome{{Detector: DetectorRefs, Thing: thingSites, Lost: lostSites, Refused: []Refusal{{Way: way, Reason: reason(err)}}}}
+	case n == 0:
+		return nil
+	}
+	return []Outcome{{Detector: DetectorRefs, Thing: thingSites, Way: &way}}
+}
+
+func (l *ledger) watchModules(ctx context.Context, k Kernel, modules []string) (int, error) {
+	symbols := k.Reload()
 	if symbols == nil {
-		return nil, errSymbolsHidden
+		return 0, errSymbolsHidden
 	}
-	sites, err := refsite.Running(ctx, symbols, k.Types)
+	sites, err := refsite.InModules(ctx, symbols, k.Types, modules)
 	if err != nil {
-		return nil, fmt.Errorf("looking for reference sites: %w", err)
+		return 0, fmt.Errorf("looking for reference sites: %w", err)
 	}
-	return sites, nil
+	l.mu.Lock()
+	fresh := l.table.add(sites)
+	l.mu.Unlock()
+	if len(fresh) == 0 {
+		return 0, nil
+	}
+	for _, module := range modules {
+		l.probes.Forget(module)
+	}
+	return len(fresh), l.watch(ctx, fresh, nil)
 }

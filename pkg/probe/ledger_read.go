@@ -96,6 +96,8 @@ func (s *Session) RefLedgers(want func(*record.RefLedger) bool) ([]record.RefLed
 }
 
 func (l *ledger) statements(k Kernel, want func(*record.RefLedger) bool) ([]record.RefLedger, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	at := now()
 	looks, err := l.look()
 	if err != nil {

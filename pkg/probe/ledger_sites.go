@@ -79,14 +79,16 @@ func findSites(ctx context.Context, k Kernel, allHot bool) (*siteTable, error) {
 	if t.hot, err = refsite.LoadHot(); err != nil {
 		return nil, err
 	}
-	sites, err := refsiteOf(ctx, k)
+	symbols := k.Symbols()
+	if symbols == nil {
+		return nil, errSymbolsHidden
+	}
+	sites, err := refsite.Running(ctx, symbols, k.Types)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("looking for reference sites: %w", err)
 	}
 	t.room = min(len(sites)+spareSites, maxSites)
-	for i := range sites {
-		t.put(&sites[i])
-	}
+	t.add(sites)
 	return t, nil
 }
 
@@ -119,22 +121,15 @@ func (t *siteTable) put(s *refsite.Site) *watchedSite {
 	return w
 }
 
-// add takes in the sites of a module that has been loaded, and returns them.
-func (t *siteTable) add(ctx context.Context, k Kernel, module string) ([]*watchedSite, error) {
-	sites, err := refsiteOf(ctx, k)
-	if err != nil {
-		return nil, err
-	}
+// add gives sites their numbers, and returns those that are to be watched.
+func (t *siteTable) add(sites []refsite.Site) []*watchedSite {
 	var fresh []*watchedSite
 	for i := range sites {
-		if sites[i].Module != module {
-			continue
-		}
 		if w := t.put(&sites[i]); w != nil {
 			fresh = append(fresh, w)
 		}
 	}
-	return fresh, nil
+	return fresh
 }
 
 // refuse takes in that the kernel lets nobody probe there.

@@ -39,6 +39,8 @@ func (s *Session) SweepLedger() error {
 }
 
 func (l *ledger) sweep(symbols *kernel.Symbols) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	looks, err := l.look()
 	if err != nil {
 		return err

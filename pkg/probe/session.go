@@ -209,17 +209,6 @@ func (s *Session) Plan() Plan {
 // loaded, for the first time or again, and returns what came of it. The module tells
 // of itself before it is live: it is given a moment.
 func (s *Session) ModuleLoaded(ctx context.Context, module string) []Outcome {
-	out := s.pointsLoaded(ctx, module)
-	if s.ledger != nil {
-		k := s.kernel
-		k.Symbols = sync.OnceValue(s.kernel.Reload)
-		out = append(out, s.ledger.moduleLoaded(ctx, k, module)...)
-	}
-	return out
-}
-
-// pointsLoaded attaches the points that are in the module.
-func (s *Session) pointsLoaded(ctx context.Context, module string) []Outcome {
 	if !slices.ContainsFunc(s.detectors, func(d string) bool { return s.objects[d].concerns(module) }) {
 		return nil
 	}

@@ -5,6 +5,7 @@ package refsite
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/netns-trace/netns-trace/pkg/kernel"
 )
@@ -17,6 +18,15 @@ import (
 // [ErrNoPerCPUCount] when the kernel does not count per CPU, and fs.ErrPermission
 // when its memory may not be read.
 func Running(ctx context.Context, symbols *kernel.Symbols, types *kernel.Types) ([]Site, error) {
+	return running(ctx, symbols, types, func(string) bool { return true })
+}
+
+// InModules is as Running, for these modules only.
+func InModules(ctx context.Context, symbols *kernel.Symbols, types *kernel.Types, modules []string) ([]Site, error) {
+	return running(ctx, symbols, types, func(module string) bool { return slices.Contains(modules, module) })
+}
+
+func running(ctx context.Context, symbols *kernel.Symbols, types *kernel.Types, want func(module string) bool) ([]Site, error) {
 	device, err := types.Struct("net_device")
 	if err != nil {
 		return nil, err
@@ -30,14 +40,18 @@ func Running(ctx context.Context, symbols *kernel.Symbols, types *kernel.Types) 
 		return nil, err
 	}
 	defer core.Close()
-	return Scan(ctx, core, textOf(symbols), loaded{symbols}, layout)
+	return Scan(ctx, core, textOf(symbols, want), loaded{symbols}, layout)
 }
 
-// textOf returns the ranges that the functions of the kernel and its modules fill.
-func textOf(symbols *kernel.Symbols) []Range {
+// textOf returns the ranges that the functions of the kernel and its modules fill, of
+// those that are wanted; the kernel's own module is "".
+func textOf(symbols *kernel.Symbols, want func(module string) bool) []Range {
 	var list []Range
 	module := ""
 	for f := range symbols.Functions() {
+		if !want(f.Module) {
+			continue
+		}
 		if n := len(list); n > 0 && module == f.Module && f.Start == list[n-1].End {
 			list[n-1].End = f.End
 			continue

@@ -26,6 +26,7 @@ type Live struct {
 	scanned   time.Time
 	holders   holders
 	births    births
+	modules   modules
 	dst       dstNews
 
 	// Records counts what came out of the ring buffer.
@@ -69,11 +70,12 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 	for ctx.Err() == nil && (done == nil || !done()) {
 		err := l.step(ctx, time.Now().Add(l.patience()))
 		if errors.Is(err, probe.ErrTimeout) {
-			l.engine.Feed(&record.Tick{Time: record.Time(probe.Now())})
+			l.tick()
 		} else if err != nil {
 			return err
 		}
 		l.lookAtBirths()
+		l.lookAtModules()
 		if err := l.lookAtHolders(ctx); err != nil {
 			return err
 		}
@@ -86,6 +88,10 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 		if time.Since(counted) >= countEvery {
 			counted = time.Now()
 			if err := l.session.SweepLedger(); err != nil {
+				return err
+			}
+			// What it finds is of this time: all before that has to be known.
+			if err := l.Drain(ctx); err != nil {
 				return err
 			}
 			if err := l.lookAtDst(false); err != nil {
@@ -101,9 +107,19 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 	return nil
 }
 
+// tick says that time has passed, if there is nothing left that happened before: a
+// machine that is short of time may have kept this process from reading.
+func (l *Live) tick() {
+	now := record.Time(probe.Now())
+	if l.session.Pending() == 0 {
+		l.engine.Feed(&record.Tick{Time: now})
+	}
+}
+
 // Finish takes the probes off, takes in what they had written by then, and last the
 // kernel's own counts.
 func (l *Live) Finish() error {
+	l.modules.stop()
 	if err := l.session.Detach(); err != nil {
 		return err
 	}
@@ -182,6 +198,7 @@ func (l *Live) step(ctx context.Context, deadline time.Time) error {
 		if attached := l.session.ModuleLoaded(ctx, module.Name); len(attached) > 0 && l.Attached != nil {
 			l.Attached(attached)
 		}
+		l.modules.loaded(ctx, l.session, module.Name)
 	}
 	return nil
 }
