@@ -56,11 +56,11 @@ var ErrClosed = errors.New("the set of probes is closed")
 // way is how targets get the program.
 type way interface {
 	fmt.Stringer
-	// attach adds targets and returns those that have the program, or will have it
-	// when the next stage is attached, and those that were refused.
+	// attach adds targets and returns those that have the program and those that were
+	// refused. With an error the first may not have it.
 	attach(ctx context.Context, stage []Target) (attached []Target, refused []Refusal, err error)
 	// forget frees what was attached in a module that is gone.
-	forget(module string) error
+	forget(ctx context.Context, module string) error
 	// events is how many perf events are open.
 	events() int
 	// takesToClose is how long close takes, roughly.
@@ -78,6 +78,10 @@ type Set struct {
 	why      error  // why it is not the first
 	attached map[Target]struct{}
 	refused  int
+
+	// until ends when Close is called, so that it need not wait for Forget.
+	until context.Context
+	end   context.CancelFunc
 }
 
 // Open prepares to attach prog, a program of type kprobe. Its context there has
@@ -109,6 +113,7 @@ func Open(prog *ebpf.Program, o Options) (*Set, error) {
 		s.way = single
 	}
 	s.name = s.way.String()
+	s.until, s.end = context.WithCancel(context.Background())
 	return s, nil
 }
 
@@ -164,7 +169,7 @@ func (s *Set) Forget(module string) {
 		}
 	}
 	// What could not be freed now goes when the set is closed.
-	_ = s.way.forget(module)
+	_ = s.way.forget(s.until, module)
 }
 
 // Way is how the targets are attached: "tracefs" or "perf events".
@@ -199,6 +204,7 @@ func (s *Set) CloseTakes() time.Duration {
 // Close takes the program off everywhere. When it returns no probe is armed. The
 // definitions in tracefs are deleted in the background, also after this process's end.
 func (s *Set) Close() error {
+	s.end()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.way == nil {

@@ -64,7 +64,7 @@ func (w *single) attach(ctx context.Context, stage []Target) (done []Target, ref
 	return done, refused, nil
 }
 
-func (w *single) forget(module string) error {
+func (w *single) forget(_ context.Context, module string) error {
 	var gone []Target
 	for t := range w.open {
 		if t.Module == module {

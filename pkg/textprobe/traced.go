@@ -190,7 +190,7 @@ func (w *traced) id(e *event) (uint64, error) {
 // forget deletes the definitions of probes whose module is gone, so that they do not
 // pile up where modules come and go. An event that has no other is closed first: the
 // kernel keeps the last probe of one that is open.
-func (w *traced) forget(module string) error {
+func (w *traced) forget(ctx context.Context, module string) error {
 	var errs []error
 	gone := make(map[string]bool)
 	w.open = slices.DeleteFunc(w.open, func(e *event) bool {
@@ -207,7 +207,7 @@ func (w *traced) forget(module string) error {
 		return true
 	})
 	if len(gone) > 0 {
-		_, err := deleteEvents(context.Background(), w.list(), func(line string) bool {
+		_, err := deleteEvents(ctx, w.list(), func(line string) bool {
 			// p:GROUP/EVENT 0xADDRESS id=\N:u32, the address not the real one.
 			event, rest, _ := strings.Cut(line, " ")
 			_, serial, _ := strings.Cut(rest, " ")
