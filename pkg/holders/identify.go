@@ -38,6 +38,7 @@ type object struct {
 	score   float64 // of the type, where it was weighed
 	margin  float64 // to the best type with another verdict
 	exact   bool    // known from where it is, not weighed
+	named   bool    // where is the name of a variable
 	verdict verdict
 	family  string
 	tracked bool             // counted since the struct has a tracker
@@ -66,6 +67,7 @@ type identifier struct {
 	queueAt   []structs.Site
 	nets      []uint64
 	templates map[uint64]string // object to the field of struct net that points at it
+	modules   map[uint64]uint64 // page, in the mapping of memory as a whole, to where modules have it
 	stacks    map[uint64]task   // page, in the mapping of memory as a whole, to whose stack it is
 }
 
@@ -126,6 +128,10 @@ func (id *identifier) identify(hit memory.Hit, device *Device, queue bool) (*obj
 			o.where, o.exact, o.verdict, o.family = fmt.Sprintf("stack of thread %d (%s)", t.pid, t.comm), true, plain, "stack"
 			return o, true
 		}
+		if name, ok := id.variableAt(hit.Addr); ok {
+			o.where, o.named = name, true
+			return o, true
+		}
 		o.start, o.cache = page.Start, "pages"
 		if end, ok := id.memory.CompoundEnd(hit.Addr); ok {
 			o.size = end - page.Start
@@ -133,8 +139,8 @@ func (id *identifier) identify(hit memory.Hit, device *Device, queue bool) (*obj
 		id.inObject(o, nil, queue)
 	case memory.ReservedPage:
 		if at, ok := id.memory.Image(hit.Addr); ok {
-			name, _, _ := id.symbol(at)
-			o.where, o.start = name, at
+			name, _, ok := id.symbol(at)
+			o.where, o.named, o.start = name, ok, at
 		}
 	}
 	return o, true

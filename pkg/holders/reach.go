@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/netns-trace/netns-trace/pkg/holders/memory"
 	"github.com/netns-trace/netns-trace/pkg/holders/structs"
 )
 
@@ -71,4 +72,26 @@ func (id *identifier) reachFrom(t structs.Type, addr uint64, depth int) {
 			id.reachFrom(l.Target, v, depth-1)
 		}
 	}
+}
+
+// Where modules are on x86-64: from the kernel image's end on at most, but for the last
+// pages of the address space.
+const modulesStart, modulesEnd = 0xffffffff80000000, 0xfffffffffe000000
+
+// variableAt names the variable of a module that is at an address of the mapping of
+// memory as a whole.
+func (id *identifier) variableAt(addr uint64) (string, bool) {
+	if id.modules == nil {
+		id.modules = make(map[uint64]uint64)
+		id.memory.EachMapped(modulesStart, modulesEnd, func(at, page uint64) { id.modules[page] = at })
+	}
+	at, ok := id.modules[addr&^(memory.PageSize-1)]
+	if !ok {
+		return "", false
+	}
+	name, module, ok := id.symbol(at + addr%memory.PageSize)
+	if !ok || module == "" {
+		return "", false
+	}
+	return name + " [" + module + "]", true
 }

@@ -322,7 +322,7 @@ func (s *search) describe(o *object) *record.HeldObject {
 		// Nothing is known of the struct, but that sockets point at it, or are it.
 		r.Means, r.Family, r.Certain = record.PointerCounted, "socket", false
 	}
-	if r.Field == "" || !o.typed && !o.exact {
+	if r.Field == "" || !o.typed && !o.exact && !o.named {
 		r.Field = fmt.Sprintf("+%#x", o.hit.Addr-o.start)
 	}
 	r.Reason = o.reason()
@@ -341,6 +341,9 @@ func (o *object) reason() string {
 		return fmt.Sprintf("its fields are those of the type (weight %.0f), which has a tracker for the reference", o.score)
 	case o.typed:
 		return fmt.Sprintf("its fields are those of the type (weight %.0f)", o.score)
+	}
+	if o.named {
+		return "a variable"
 	}
 	if len(o.sockets) > 0 {
 		return "its type is not known; a socket points at it"

@@ -297,8 +297,13 @@ const unknownTold = 8
 func unknownObjects(objects []*record.HeldObject) []string {
 	var list []string
 	for _, o := range objects {
-		if o.Means == record.PointerUnknown && o.Cache != "" {
+		switch {
+		case o.Means != record.PointerUnknown || strings.HasPrefix(o.Cache, "task_struct"):
+			// Saved registers of a thread have all sorts of words.
+		case o.Cache != "":
 			list = append(list, o.Cache+o.Field)
+		case !strings.HasPrefix(o.Field, "+"):
+			list = append(list, o.Field)
 		}
 	}
 	slices.Sort(list)

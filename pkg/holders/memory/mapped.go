@@ -47,3 +47,36 @@ func (m *Memory) Translate(addr uint64) (uint64, bool) {
 	}
 	return 0, false
 }
+
+// EachMapped calls see with each page of the kernel's address space from start to end
+// (exclusive) that is mapped by itself: its address there, and that in the mapping of
+// memory as a whole. Parts that are not mapped cost nothing.
+func (m *Memory) EachMapped(start, end uint64, see func(addr, page uint64)) {
+	if m.tables == 0 {
+		return
+	}
+	levels := 4
+	if m.base < fourLevelKernel {
+		levels = 5
+	}
+	m.eachMapped(m.tables, levels-1, start, end, see)
+}
+
+func (m *Memory) eachMapped(table uint64, level int, start, end uint64, see func(addr, page uint64)) {
+	shift := uint(pageShift + tableBits*level)
+	for addr := start; addr < end; {
+		entry, err := m.Uint64(table + addr>>shift&(1<<tableBits-1)*8)
+		next := (addr>>shift + 1) << shift
+		if next == 0 || next > end { // the last piece, or the end of the address space
+			next = end
+		}
+		if err == nil && entry&entryPresent != 0 && (level == 0 || entry&entryLarge == 0) {
+			if below := m.base + entry&entryAddress; level == 0 {
+				see(addr, below)
+			} else {
+				m.eachMapped(below, level-1, addr, next, see)
+			}
+		}
+		addr = next
+	}
+}

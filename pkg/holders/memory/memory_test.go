@@ -225,4 +225,9 @@ func TestAddressesAreTranslatedByPageTables(t *testing.T) {
 	if _, ok := memory.Translate(virtual + PageSize); ok {
 		t.Error("an address that is not mapped is translated")
 	}
+	got := make(map[uint64]uint64)
+	memory.EachMapped(0xffffc90000000000, 0xffffc90000400000, func(addr, page uint64) { got[addr] = page })
+	if len(got) != 1 || got[virtual] != pageAddr(8) {
+		t.Errorf("pages mapped by themselves: %#x", got)
+	}
 }
