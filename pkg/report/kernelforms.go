@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -22,18 +23,20 @@ type References struct {
 	order   []string
 }
 
-// wait is a device and who holds it.
+// wait is a device and who holds it: the last finding of each holder that is there.
 type wait struct {
 	last    *finding.Finding
-	stacks  map[string]*holding
-	holders map[string]bool // ids of the holders that are there
+	holders map[string]*finding.Finding
 }
 
 // holding is how many references were taken from one place.
 type holding struct {
 	stack []string
-	count int
+	count int64
 }
+
+// holdersMax bounds the holders of a device that are remembered.
+const holdersMax = 10_000
 
 // Write takes in a finding. It implements Writer.
 func (r *References) Write(f *finding.Finding) error {
@@ -41,7 +44,8 @@ func (r *References) Write(f *finding.Finding) error {
 		return nil
 	}
 	id := f.ID
-	if of, ok := f.Details["waiting"].(string); ok {
+	of, isHolder := f.Details["waiting"].(string)
+	if isHolder {
 		id = of
 	}
 	if r.waits == nil {
@@ -49,28 +53,17 @@ func (r *References) Write(f *finding.Finding) error {
 	}
 	w := r.waits[id]
 	if w == nil {
-		w = &wait{stacks: make(map[string]*holding), holders: make(map[string]bool)}
+		w = &wait{holders: make(map[string]*finding.Finding)}
 		r.waits[id] = w
 		r.order = append(r.order, id)
 	}
-	if id == f.ID {
-		w.last = f
-		return nil
-	}
 	switch {
-	case f.State == finding.Opened && !w.holders[f.ID]:
-		w.holders[f.ID] = true
-		key := strings.Join(f.Stack, "\n")
-		if w.stacks[key] == nil {
-			w.stacks[key] = &holding{stack: f.Stack}
-		}
-		w.stacks[key].count++
-	case f.State == finding.Closed && w.holders[f.ID]:
+	case !isHolder:
+		w.last = f
+	case f.State == finding.Closed:
 		delete(w.holders, f.ID)
-		// Where it was taken was told when it was opened, and may not be now.
-		if h := w.stacks[strings.Join(f.Stack, "\n")]; h != nil && h.count > 0 {
-			h.count--
-		}
+	case len(w.holders) < holdersMax || w.holders[f.ID] != nil:
+		w.holders[f.ID] = f
 	}
 	return nil
 }
@@ -94,17 +87,19 @@ func (r *References) Finish(out io.Writer, _ Recorded) error {
 	return err
 }
 
+// sorted are the places, by how many references were taken there.
 func (w *wait) sorted() []*holding {
-	var out []*holding
-	for _, h := range w.stacks {
-		if h.count > 0 {
-			out = append(out, h)
+	places := make(map[string]*holding)
+	for _, f := range w.holders {
+		key := strings.Join(f.Stack, "\n")
+		if places[key] == nil {
+			places[key] = &holding{stack: f.Stack}
 		}
+		places[key].count += f.Count
 	}
-	slices.SortFunc(out, func(a, b *holding) int {
+	return slices.SortedFunc(maps.Values(places), func(a, b *holding) int {
 		return cmp.Or(cmp.Compare(b.count, a.count), slices.Compare(a.stack, b.stack))
 	})
-	return out
 }
 
 func (w *wait) name() string { return plain(w.last.Device.Name) }
@@ -112,8 +107,8 @@ func (w *wait) name() string { return plain(w.last.Device.Name) }
 // unexplained are the references that no holder was found for.
 func (w *wait) unexplained() int64 {
 	left := w.last.Count
-	for _, h := range w.stacks {
-		left -= int64(h.count)
+	for _, f := range w.holders {
+		left -= f.Count
 	}
 	return left
 }
