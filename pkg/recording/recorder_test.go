@@ -152,7 +152,7 @@ func TestAnUnfinishedBlockIsTakenFromTheFilesEnd(t *testing.T) {
 	if _, err := r.target.Write([]byte("half a block")); err != nil {
 		t.Fatal(err)
 	}
-	r.err = &WriteError{Whole: good, Err: unix.ENOSPC}
+	r.err = &writeError{Whole: good, Err: unix.ENOSPC}
 	if err := r.Finish(End{}); !errors.Is(err, unix.ENOSPC) {
 		t.Fatal(err)
 	}
