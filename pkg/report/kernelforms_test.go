@@ -71,8 +71,12 @@ func TestAnIncidentIsWhatItWasBeforeItWasOver(t *testing.T) {
 		id, kind string
 		state    finding.State
 	}{
-		{"a", "cloned-mid-setns", finding.Opened}, {"a", "stranded", finding.Updated}, {"a", "harm", finding.Updated}, {"a", "exited", finding.Closed},
-		{"b", "cloned-mid-setns", finding.Opened}, {"c", "harm", finding.Opened},
+		{"a", "cloned-mid-setns", finding.Opened},
+		{"a", "stranded", finding.Updated},
+		{"a", "harm", finding.Updated},
+		{"a", "exited", finding.Closed},
+		{"b", "cloned-mid-setns", finding.Opened},
+		{"c", "harm", finding.Opened},
 	} {
 		i.Take(&finding.Finding{ID: f.id, Class: finding.Threads, Kind: f.kind, State: f.state})
 	}

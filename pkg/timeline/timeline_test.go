@@ -53,31 +53,37 @@ func TestWhereThreadsWere(t *testing.T) {
 	}{
 		{"there and back", []record.Record{move(5, 11, home, redis), move(7, 11, redis, home)}, "11: in 2 from 5 to 7"},
 		{
-			"on to another", []record.Record{move(5, 11, home, redis), move(7, 11, redis, mongo), move(9, 11, mongo, home)},
+			"on to another",
+			[]record.Record{move(5, 11, home, redis), move(7, 11, redis, mongo), move(9, 11, mongo, home)},
 			"11: in 2 from 5 to 7 in 3 from 7 to 9",
 		},
 		{"away from before the beginning", []record.Record{&record.Tick{Time: 2}, move(7, 11, redis, home)}, "11: in 2 from 2 to 7"},
 		{
-			"a clone is left behind", []record.Record{move(5, 11, home, redis), clone, move(7, 11, redis, home), &record.Tick{Time: 20}},
+			"a clone is left behind",
+			[]record.Record{move(5, 11, home, redis), clone, move(7, 11, redis, home), &record.Tick{Time: 20}},
 			"11: in 2 from 5 to 7\n12: in 2 from 6 to 20, cloned at 6 by 11, still away",
 		},
 		{
-			"its parent's leaving was not seen", []record.Record{clone, &record.ThreadExit{Time: 9, Thread: thread(12), Netns: redis}},
+			"its parent's leaving was not seen",
+			[]record.Record{clone, &record.ThreadExit{Time: 9, Thread: thread(12), Netns: redis}},
 			"11: in 2 from 5 to 9, still away\n12: in 2 from 6 to 9, cloned at 6 by 11, exited at 9",
 		},
 		{
-			"the process ends", []record.Record{move(5, 11, home, redis), &record.Process{Time: 8, Event: record.ProcessExit, Leader: thread(10)}},
+			"the process ends",
+			[]record.Record{move(5, 11, home, redis), &record.Process{Time: 8, Event: record.ProcessExit, Leader: thread(10)}},
 			"11: in 2 from 5 to 8, exited at 8",
 		},
 		{
-			"records were lost: a way home and a clone", []record.Record{
+			"records were lost: a way home and a clone",
+			[]record.Record{
 				move(5, 11, home, redis),
 				&record.AwayThreads{Time: 9, Threads: []record.AwayThread{{TGID: 10, TID: 13, Home: home, Netns: mongo, Since: 6}}},
 			},
 			"11: in 2 from 5 to 9\n13: in 3 from 6 to 9, still away",
 		},
 		{
-			"a number is another thread's", []record.Record{
+			"a number is another thread's",
+			[]record.Record{
 				move(5, 11, home, redis), move(6, 11, redis, home),
 				&record.NetnsSwitch{Time: 8, Thread: record.Thread{TGID: 77, TID: 11, Start: 7}, Home: home, From: home, To: mongo}, &record.Tick{Time: 9},
 			},
