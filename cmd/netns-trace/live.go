@@ -227,7 +227,7 @@ func (t *tracing) ready() error {
 	if t.options.verbose {
 		t.say.printf("%s", planText(t.session.Plan()))
 	}
-	t.say.printf("watching %s%s; Ctrl-C ends\n", strings.Join(t.watched(), ", "), t.recorder.where())
+	t.say.printf("watching %s; Ctrl-C ends\n%s", strings.Join(t.watched(), ", "), t.recorder.where())
 	return nil
 }
 

@@ -80,17 +80,17 @@ func openRecorder(ctx context.Context, o recordOptions) (*recorder, error) {
 	return rec, nil
 }
 
-// where says what is recorded to.
+// where says what is recorded to, as a line.
 func (r *recorder) where() string {
 	switch {
 	case r == nil:
 		return ""
 	case r.options.Path == "-":
-		return ", recording to standard output"
+		return "recording to standard output\n"
 	case r.options.Last > 0:
-		return fmt.Sprintf(", holding the last %s for %s", r.options.Last, r.options.Path)
+		return fmt.Sprintf("holding the last %s for %s\n", r.options.Last, r.options.Path)
 	}
-	return ", recording to " + r.options.Path
+	return "recording to " + r.options.Path + "\n"
 }
 
 // discard is for a run that did not come to be.

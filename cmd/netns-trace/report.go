@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -88,6 +89,9 @@ func newReportCommand() *cobra.Command {
 	return cmd
 }
 
+// reportMemory is what the collector of garbage keeps to as long as it can, in bytes.
+const reportMemory = 150 << 20
+
 func (o *reportOptions) check() error {
 	if o.json {
 		o.format = "json"
@@ -107,6 +111,8 @@ func (o *reportOptions) check() error {
 }
 
 func (o *reportOptions) run(ctx context.Context, paths []string, out *os.File) error {
+	// Long recordings leave much garbage; a report is to fit beside other work.
+	debug.SetMemoryLimit(reportMemory)
 	buffered := bufio.NewWriter(out)
 	p := &replay{follow: o.follow}
 	var err error

@@ -107,7 +107,7 @@ func BenchmarkWriter(b *testing.B) {
 	}{{"churn", churn(1 << 16)}, {"ring", onlyRaw(churn(1 << 18))}} {
 		b.Run(mix.name, func(b *testing.B) {
 			var out counter
-			w, err := NewWriter(&out, &Start{})
+			w, err := newWriter(&out, &Start{})
 			if err != nil {
 				b.Fatal(err)
 			}

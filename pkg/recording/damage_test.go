@@ -16,7 +16,7 @@ func small(t testing.TB) (file []byte, blocks []int, times []uint64) {
 	t.Helper()
 	all := steps(t, 2)
 	var out bytes.Buffer
-	w, err := NewWriter(&out, &Start{Tool: "test"})
+	w, err := newWriter(&out, &Start{Tool: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,7 +121,7 @@ func (f *flight) leave(b *heldBlock) {
 }
 
 // writeTo hands all blocks over to a writer; the flight is then empty.
-func (f *flight) writeTo(w *Writer) error {
+func (f *flight) writeTo(w *writer) error {
 	f.pack()
 	for _, b := range f.blocks {
 		if err := w.append(b); err != nil {

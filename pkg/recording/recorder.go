@@ -23,7 +23,7 @@ type Options struct {
 	// Last makes a flight recorder: the records of that time are held in memory, and
 	// written when Trigger is called.
 	Last time.Duration
-	// Redact leaves out what a Redactor replaces.
+	// Redact leaves out what a redactor replaces.
 	Redact bool
 }
 
@@ -38,13 +38,13 @@ type Recorder struct {
 	start     Start
 	known     known
 	flight    *flight
-	writer    *Writer // nil: no file is open
+	writer    *writer // nil: no file is open
 	until     uint64  // flight: when to stop writing, in record time
 	part      int
 	repeated  int    // records of the open file that only repeat what was known
 	records   uint64 // in files that are ended
 	bytes     int64
-	redactor  *Redactor // nil: nothing is replaced
+	redactor  *redactor // nil: nothing is replaced
 	triggered atomic.Bool
 	err       error
 }
@@ -55,7 +55,7 @@ type Recorder struct {
 func Create(ctx context.Context, o Options) (*Recorder, error) {
 	r := &Recorder{options: o, target: newTarget(o.Path, o.MaxFiles)}
 	if o.Redact {
-		r.redactor = NewRedactor()
+		r.redactor = newRedactor()
 	}
 	if o.Last == 0 {
 		return r, r.target.open(ctx, 0)
@@ -99,7 +99,7 @@ func (r *Recorder) begin() {
 	}
 	r.repeated = len(lessons)
 	start.Written = time.Now().UTC()
-	if r.writer, r.err = NewWriter(r.target, &start); r.err != nil {
+	if r.writer, r.err = newWriter(r.target, &start); r.err != nil {
 		return
 	}
 	for _, rec := range lessons {
@@ -216,7 +216,7 @@ func (r *Recorder) Finish(end End) error {
 		return nil
 	}
 	whole := int64(-1)
-	if write, ok := errors.AsType[*WriteError](r.err); ok {
+	if write, ok := errors.AsType[*writeError](r.err); ok {
 		whole = write.Whole
 	}
 	if err := r.target.cut(whole); err != nil {

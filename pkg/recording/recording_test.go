@@ -111,7 +111,7 @@ func steps(t testing.TB, rounds int) []step {
 func write(t testing.TB, steps []step) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	w, err := NewWriter(&out, &Start{Tool: "test"})
+	w, err := newWriter(&out, &Start{Tool: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestARecordThatFillsABlockIsWrittenAndOneBeyondIsCounted(t *testing.T) {
 		return r
 	}
 	var out bytes.Buffer
-	w, err := NewWriter(&out, &Start{})
+	w, err := newWriter(&out, &Start{})
 	if err != nil {
 		t.Fatal(err)
 	}

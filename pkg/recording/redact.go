@@ -13,7 +13,7 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/record"
 )
 
-// Redactor replaces what tells of a machine and its users, the same by the same all
+// redactor replaces what tells of a machine and its users, the same by the same all
 // through a recording: names of devices, namespaces, containers and processes,
 // network addresses and ports, addresses in memory, paths and functions of programs.
 // What is needed to see the bug stays: kinds, times, counts, process and inode
@@ -21,7 +21,7 @@ import (
 //
 // What a new type of record has is replaced too: every string, address of the network
 // or of the kernel, and every run of bytes, but for strings that redactedKept lists.
-type Redactor struct {
+type redactor struct {
 	texts  map[textKey]string
 	used   map[string]int
 	ips    map[netip.Addr]netip.Addr
@@ -35,9 +35,9 @@ type textKey struct{ kind, text string }
 // redactedMax bounds each table; what does not fit is all replaced by the same.
 const redactedMax = 1 << 20
 
-// NewRedactor makes one for a recording: all its files.
-func NewRedactor() *Redactor {
-	return &Redactor{
+// newRedactor makes one for a recording: all its files.
+func newRedactor() *redactor {
+	return &redactor{
 		texts: make(map[textKey]string), used: make(map[string]int),
 		ips: make(map[netip.Addr]netip.Addr), ports: make(map[uint16]uint16),
 		kernel: make(map[uint64]uint64), user: make(map[uint64]uint64),
@@ -63,7 +63,7 @@ var redactedKinds = map[string]string{
 }
 
 // Record returns a copy without them. It has no bytes of the ring.
-func (r *Redactor) Record(rec record.Record) record.Record {
+func (r *redactor) Record(rec record.Record) record.Record {
 	from := reflect.ValueOf(rec).Elem()
 	to := reflect.New(from.Type())
 	to.Elem().Set(from)
@@ -95,7 +95,7 @@ func (r *Redactor) Record(rec record.Record) record.Record {
 }
 
 // value replaces what is in v, a copy; of is the field that it is.
-func (r *Redactor) value(v reflect.Value, of string) {
+func (r *redactor) value(v reflect.Value, of string) {
 	if v.Type() == timeType {
 		return
 	}
@@ -151,7 +151,7 @@ func kindOf(field string) string {
 
 // elements replaces those of a slice, which the copy shares with its original, or of
 // an array. Bytes can be anything: none are kept.
-func (r *Redactor) elements(v reflect.Value, of string) {
+func (r *redactor) elements(v reflect.Value, of string) {
 	if v.Type().Elem().Kind() == reflect.Uint8 {
 		v.SetZero()
 		return
@@ -166,7 +166,7 @@ func (r *Redactor) elements(v reflect.Value, of string) {
 	}
 }
 
-func (r *Redactor) mapping(v reflect.Value, of string) {
+func (r *redactor) mapping(v reflect.Value, of string) {
 	if v.IsNil() {
 		return
 	}
@@ -183,7 +183,7 @@ func (r *Redactor) mapping(v reflect.Value, of string) {
 }
 
 // text replaces a name. Those that every machine has stay.
-func (r *Redactor) text(kind, text string) string {
+func (r *redactor) text(kind, text string) string {
 	if text == "" || kind == "netns" && text == "host" || kind == "dev" && text == "lo" {
 		return text
 	}
@@ -206,7 +206,7 @@ func (r *Redactor) text(kind, text string) string {
 // rawAddress is what --raw-addresses adds to a frame.
 var rawAddress = regexp.MustCompile(` 0x[0-9a-f]+$`)
 
-func (r *Redactor) symbol(s *record.Symbol) {
+func (r *redactor) symbol(s *record.Symbol) {
 	if s.TGID == 0 {
 		s.Addr, s.Text = r.kernelAddress(s.Addr), rawAddress.ReplaceAllString(s.Text, "")
 		return
@@ -219,7 +219,7 @@ var consoleWait = regexp.MustCompile(`(unregister_netdevice: waiting for )(\S+)(
 
 // console keeps of a kernel message the one that is known, with the device's name
 // replaced.
-func (r *Redactor) console(text string) string {
+func (r *redactor) console(text string) string {
 	m := consoleWait.FindStringSubmatchIndex(text)
 	if m == nil {
 		return r.text("message", text)
@@ -228,7 +228,7 @@ func (r *Redactor) console(text string) string {
 }
 
 // sockaddr replaces the address of a connect, in the bytes that it has.
-func (r *Redactor) sockaddr(c *record.StrandedCall) []byte {
+func (r *redactor) sockaddr(c *record.StrandedCall) []byte {
 	to, ok := c.Destination()
 	if !ok {
 		if len(c.Address) < 2 {
@@ -249,7 +249,7 @@ func (r *Redactor) sockaddr(c *record.StrandedCall) []byte {
 	return out
 }
 
-func (r *Redactor) ip(a netip.Addr) netip.Addr {
+func (r *redactor) ip(a netip.Addr) netip.Addr {
 	if !a.IsValid() || a.IsLoopback() || a.IsUnspecified() {
 		return a
 	}
@@ -270,7 +270,7 @@ func (r *Redactor) ip(a netip.Addr) netip.Addr {
 	return made
 }
 
-func (r *Redactor) port(p uint16) uint16 {
+func (r *redactor) port(p uint16) uint16 {
 	if p == 0 {
 		return 0
 	}
@@ -284,14 +284,14 @@ func (r *Redactor) port(p uint16) uint16 {
 const kernelSpace = 0xffff_0000_0000_0000
 
 // kernelAddress replaces a number if it can be an address of the kernel.
-func (r *Redactor) kernelAddress(a uint64) uint64 {
+func (r *redactor) kernelAddress(a uint64) uint64 {
 	if a < kernelSpace || a > 1<<64-1<<20 { // the last are small numbers below zero
 		return a
 	}
 	return replaced(r.kernel, a, kernelSpace+0x1000, 0x40)
 }
 
-func (r *Redactor) userAddress(a uint64) uint64 { return replaced(r.user, a, 0x10000, 0x10) }
+func (r *redactor) userAddress(a uint64) uint64 { return replaced(r.user, a, 0x10000, 0x10) }
 
 func replaced(m map[uint64]uint64, a, base, step uint64) uint64 {
 	if got, ok := m[a]; ok {
@@ -304,7 +304,7 @@ func replaced(m map[uint64]uint64, a, base, step uint64) uint64 {
 	return m[a]
 }
 
-func (r *Redactor) addresses(from []uint64, replace func(uint64) uint64) []uint64 {
+func (r *redactor) addresses(from []uint64, replace func(uint64) uint64) []uint64 {
 	out := make([]uint64, len(from))
 	for i, a := range from {
 		out[i] = replace(a)
@@ -313,13 +313,13 @@ func (r *Redactor) addresses(from []uint64, replace func(uint64) uint64) []uint6
 }
 
 // Start removes from a start section what tells of the machine.
-func (r *Redactor) Start(s Start) Start {
+func (r *redactor) Start(s Start) Start {
 	s.Host.Name, s.Host.BootID, s.Command, s.Watched, s.Redacted = "", "", nil, nil, true
 	return s
 }
 
 // End does so with an end section.
-func (r *Redactor) End(e End) End {
+func (r *redactor) End(e End) End {
 	e.Watched = nil
 	return e
 }

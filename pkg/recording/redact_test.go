@@ -61,7 +61,7 @@ func TestNothingOfAMachineIsLeftInAnyTypeOfRecord(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := e.made(NewRedactor().Record(rec)); err != nil {
+		if err := e.made(newRedactor().Record(rec)); err != nil {
 			t.Fatal(err)
 		}
 		for _, secret := range []string{"SECRET", "203.0.113.77", "4443"} {
@@ -69,7 +69,7 @@ func TestNothingOfAMachineIsLeftInAnyTypeOfRecord(t *testing.T) {
 				t.Errorf("%s still has %q", typ.Name(), secret)
 			}
 		}
-		redacted := reflect.ValueOf(NewRedactor().Record(rec)).Elem()
+		redacted := reflect.ValueOf(newRedactor().Record(rec)).Elem()
 		if hasAddress(redacted) {
 			t.Errorf("%s still has an address of the kernel: %+v", typ.Name(), redacted)
 		}
@@ -97,7 +97,7 @@ func hasAddress(v reflect.Value) bool {
 }
 
 func TestTheSameIsReplacedByTheSame(t *testing.T) {
-	r := NewRedactor()
+	r := newRedactor()
 	wait := r.Record(&record.DevWait{Name: "veth1", Dev: 0xffff888100000000}).(*record.DevWait)
 	free := r.Record(&record.DevFree{Name: "veth1", Dev: 0xffff888100000000}).(*record.DevFree)
 	text := r.Record(&record.ConsoleWait{Text: "unregister_netdevice: waiting for veth1 to become free. Usage count = 2\n"}).(*record.ConsoleWait)
@@ -130,7 +130,7 @@ func TestTheSameIsReplacedByTheSame(t *testing.T) {
 
 func TestEveryTypeOfRecordCanBeRedacted(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
-	r := NewRedactor()
+	r := newRedactor()
 	for range 20 {
 		for _, typ := range registry() {
 			v := reflect.New(typ)

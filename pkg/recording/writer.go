@@ -62,8 +62,8 @@ func (f *filler) add(rec record.Record, raw []byte) (ok bool, err error) {
 	return len(f.encoder.buf) <= maxPayload, err
 }
 
-// Writer writes a recording, part by part from start to end.
-type Writer struct {
+// writer writes a recording, part by part from start to end.
+type writer struct {
 	out    io.Writer
 	packer *packer
 	filler *filler
@@ -76,14 +76,14 @@ type Writer struct {
 	err     error // the first: after it nothing is written
 }
 
-// NewWriter begins a recording on out. It completes start: Format and Made are the
+// newWriter begins a recording on out. It completes start: Format and Made are the
 // writer's own.
-func NewWriter(out io.Writer, start *Start) (*Writer, error) {
+func newWriter(out io.Writer, start *Start) (*writer, error) {
 	schema, err := describe(registry())
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{out: out}
+	w := &writer{out: out}
 	if w.packer, err = newPacker(); err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func NewWriter(out io.Writer, start *Start) (*Writer, error) {
 
 // Add writes a record: raw are the bytes that it had in the ring, nil for one made in
 // user space. It is on its way to the file after a second, or with Flush.
-func (w *Writer) Add(rec record.Record, raw []byte) error {
+func (w *writer) Add(rec record.Record, raw []byte) error {
 	if w.filler.due(rec.When()) {
 		w.flush()
 	}
@@ -134,12 +134,12 @@ func (w *Writer) Add(rec record.Record, raw []byte) error {
 }
 
 // Flush writes what has been added.
-func (w *Writer) Flush() error {
+func (w *writer) Flush() error {
 	w.flush()
 	return w.err
 }
 
-func (w *Writer) flush() {
+func (w *writer) flush() {
 	e := w.filler.encoder
 	if e.count > 0 {
 		w.packed = w.packer.pack(w.packed[:0], blockRecords, e.buf)
@@ -149,7 +149,7 @@ func (w *Writer) flush() {
 }
 
 // append writes a block of records that was packed elsewhere.
-func (w *Writer) append(b *heldBlock) error {
+func (w *writer) append(b *heldBlock) error {
 	w.flush()
 	w.packer.number(b.packed)
 	w.write(b.packed)
@@ -160,7 +160,7 @@ func (w *Writer) append(b *heldBlock) error {
 
 // Close writes the end section. It completes end with the totals that the writer
 // counts. It does not close what it wrote to.
-func (w *Writer) Close(end *End) error {
+func (w *writer) Close(end *End) error {
 	w.flush()
 	end.Records, end.TooLarge, end.Types = w.records, w.large, w.types.names()
 	text, err := json.Marshal(end)
@@ -173,34 +173,34 @@ func (w *Writer) Close(end *End) error {
 }
 
 // Size is how many bytes were written so far.
-func (w *Writer) Size() int64 { return w.size }
+func (w *writer) Size() int64 { return w.size }
 
 // Records is how many records were added.
-func (w *Writer) Records() uint64 { return w.records }
+func (w *writer) Records() uint64 { return w.records }
 
-func (w *Writer) write(b []byte) {
+func (w *writer) write(b []byte) {
 	if w.err != nil {
 		return
 	}
 	n, err := w.out.Write(b)
 	if err != nil {
-		w.err = &WriteError{Whole: w.size, Err: err}
+		w.err = &writeError{Whole: w.size, Err: err}
 		w.size += int64(n)
 		return
 	}
 	w.size += int64(n)
 }
 
-// WriteError is a failure to write. What was written up to Whole is a recording that
+// writeError is a failure to write. What was written up to Whole is a recording that
 // is cut off there.
-type WriteError struct {
+type writeError struct {
 	Whole int64 // bytes
 	Err   error
 }
 
-func (e *WriteError) Error() string { return fmt.Sprintf("writing the recording: %v", e.Err) }
+func (e *writeError) Error() string { return fmt.Sprintf("writing the recording: %v", e.Err) }
 
-func (e *WriteError) Unwrap() error { return e.Err }
+func (e *writeError) Unwrap() error { return e.Err }
 
 // typeCounts counts records by type. Its last slot spares a map's look-up for records
 // that come in rows.

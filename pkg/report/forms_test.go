@@ -79,8 +79,10 @@ func TestReferencesAreThoseThatWereHeldToTheEnd(t *testing.T) {
 	released := closed(all[0], at(9))
 	released.Kind = refs.KindReleased
 	all = append(all, closed(all[1], at(9)), released)
-	const tracker = "ref_tracker: veth1@refs-1 has 1/2 users at\n     llc_ui_bind+0x13d/0x300 [llc2]\n     __sys_bind+0xf0/0x110\n"
-	const traces = "Call trace for veth1 +1 at\n     llc_ui_bind+0x13d/0x300 [llc2]\n     __sys_bind+0xf0/0x110\n"
+	const tracker = "ref_tracker: veth1@refs-1 has 1/2 users at\n     llc_ui_bind+0x13d/0x300 [llc2]\n     __sys_bind+0xf0/0x110\n" +
+		"ref_tracker: veth1@refs-1 has 1/2 users that are not known\n"
+	const traces = "Call trace for veth1 +1 at\n     llc_ui_bind+0x13d/0x300 [llc2]\n     __sys_bind+0xf0/0x110\n" +
+		"Call trace for veth1 +1 is not known\n"
 	for form, want := range map[Form]string{RefTracker: tracker, Balance: traces + wantBalance} {
 		r := References{Form: form}
 		for _, f := range all {

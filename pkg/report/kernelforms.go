@@ -3,8 +3,11 @@
 package report
 
 import (
-	"errors"
+	"cmp"
+	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/netns-trace/netns-trace/pkg/finding"
@@ -30,8 +33,11 @@ type wait struct {
 // holding is a finding of who holds a device, as it was last told.
 type holding struct {
 	last   *finding.Finding
-	closed time.Time
+	closed *finding.Finding // nil: it is there
 }
+
+// holdersMax bounds the holders of a device that are remembered.
+const holdersMax = 10_000
 
 // Write takes in a finding. It implements Writer.
 func (r *References) Write(f *finding.Finding) error {
@@ -67,13 +73,16 @@ func (r *References) of(id string) *wait {
 func (w *wait) took(f *finding.Finding) {
 	h := w.holders[f.ID]
 	if h == nil {
+		if len(w.order) == holdersMax {
+			return
+		}
 		h = new(holding)
 		w.holders[f.ID] = h
 		w.order = append(w.order, f.ID)
 	}
-	h.closed = time.Time{}
+	h.closed = nil
 	if f.State == finding.Closed {
-		h.closed = f.Time
+		h.closed = f
 	} else {
 		h.last = f
 	}
@@ -82,19 +91,55 @@ func (w *wait) took(f *finding.Finding) {
 // Finish writes them. Who let go before the device did is left out; what was closed
 // with it is the evidence.
 func (r *References) Finish(out io.Writer, _ Recorded) error {
-	w := Forms{W: out, Form: r.Form}
-	var errs []error
+	var b strings.Builder
+	w := Forms{Form: r.Form}
 	for _, id := range r.order {
 		device := r.waits[id]
-		for _, holder := range device.order {
-			h := device.holders[holder]
-			if h.last != nil && (h.closed.IsZero() || h.closed.Equal(device.released)) {
-				errs = append(errs, w.Write(h.last))
-			}
+		if device.last == nil || device.last.Device == nil {
+			continue
 		}
-		if device.last != nil {
-			errs = append(errs, w.Write(device.last))
+		name, left := device.last.Device.Name, device.last.Count
+		traces, known := device.traces()
+		w.traces(&b, name+"@"+id, name, traces, left)
+		if left > known && r.Form == Balance {
+			fmt.Fprintf(&b, "Call trace for %s %+d is not known\n", plain(name), left-known)
+		} else if left > known {
+			fmt.Fprintf(&b, "ref_tracker: %s@%s has %d/%d users that are not known\n", plain(name), id, left-known, left)
+		}
+		if r.Form == Balance {
+			fmt.Fprintf(&b, "balance for %s is %d\n", plain(name), left)
 		}
 	}
-	return errors.Join(errs...)
+	return write(out, b.String())
+}
+
+// traces are the call traces of all holders, those of one stack together, by how many
+// references were taken there; and how many references the holders have.
+func (w *wait) traces() (traces []finding.Trace, known int64) {
+	places := make(map[string]*finding.Trace)
+	for _, id := range w.order {
+		h := w.holders[id]
+		if h.last == nil || h.closed != nil && (w.released.IsZero() || !h.closed.Time.Equal(w.released)) {
+			continue
+		}
+		known += h.last.Count
+		all := h.last.Traces
+		if len(all) == 0 {
+			all = []finding.Trace{{Count: h.last.Count, Place: "(no stack was taken)", Stack: h.last.Stack}}
+		}
+		for _, t := range all {
+			key := fmt.Sprint(t.Count < 0, t.Place, t.Stack)
+			if places[key] == nil {
+				places[key] = &finding.Trace{Place: t.Place, Stack: t.Stack}
+			}
+			places[key].Count += t.Count
+		}
+	}
+	for _, t := range places {
+		traces = append(traces, *t)
+	}
+	slices.SortFunc(traces, func(a, b finding.Trace) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), slices.Compare(a.Stack, b.Stack), strings.Compare(a.Place, b.Place))
+	})
+	return traces, known
 }
