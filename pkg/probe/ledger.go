@@ -125,6 +125,9 @@ func noLedger(err error) Outcome {
 }
 
 func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, o Options) (*ledger, error) {
+	if err := aloneAtSites(); err != nil {
+		return nil, err
+	}
 	table, err := findSites(ctx, k, o.Refs.Ledger.Hot)
 	if err != nil {
 		return nil, err
@@ -158,6 +161,21 @@ func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, o Options) (*ledg
 	l.object.plan = append(l.object.plan, l.outcome())
 	return l, nil
 }
+
+// aloneAtSites makes sure that the sites can be found: where another has a probe, its
+// bytes are the probe's.
+func aloneAtSites() error {
+	theirs, err := findLedgerMaps()
+	if errors.Is(err, ErrNoLedger) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(errOtherLedger, closeMaps(theirs))
+}
+
+var errOtherLedger = errors.New("another netns-trace counts references, and its probes hide where; \"netns-trace refs\" prints its ledger")
 
 // The indexes of the map ref_state.
 const (
