@@ -214,3 +214,13 @@ func (k *Kernel) refcountBase() (int32, bool) {
 	base := kernel.Facts{}.RefcountBase(k.symbols, nil)
 	return int32(base.Value.Base), base.Err == nil
 }
+
+// queueArray is an array of a device's queues.
+type queueArray struct {
+	name     string // of the struct
+	at, many uint64
+}
+
+func (d *Device) queues() []queueArray {
+	return []queueArray{{"netdev_queue", d.tx, d.txCount}, {"netdev_rx_queue", d.rx, d.rxCount}, {"netdev_queue", d.ingress, 1}}
+}

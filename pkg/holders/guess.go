@@ -21,6 +21,9 @@ func (id *identifier) weighTypes(o *object, cache *memory.Cache, queue bool, pro
 	for _, site := range sites {
 		name := id.types.Name(site.Type)
 		size := uint64(id.types.Size(site.Type))
+		if id.table.placed[name] {
+			continue
+		}
 		offset := o.hit.Addr - o.start
 		base := o.start
 		if id.table.anywhere[name] {

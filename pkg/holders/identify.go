@@ -67,6 +67,7 @@ type identifier struct {
 	queueAt   []structs.Site
 	nets      []uint64
 	templates map[uint64]string // object to the field of struct net that points at it
+	virtual   map[uint64]uint64 // page, in the mapping of memory as a whole, to where queues have it by vmalloc
 	modules   map[uint64]uint64 // page, in the mapping of memory as a whole, to where modules have it
 	stacks    map[uint64]task   // page, in the mapping of memory as a whole, to whose stack it is
 }
@@ -77,7 +78,7 @@ func newIdentifier(k *Kernel, t *table, devices map[uint64]*Device) (*identifier
 		return nil, err
 	}
 	id := &identifier{
-		scorer: newScorer(k, devices), table: t, nets: nets, templates: make(map[uint64]string),
+		scorer: newScorer(k, devices), table: t, nets: nets, templates: make(map[uint64]string), virtual: make(map[uint64]uint64),
 		deviceAt: k.types.PointersTo("net_device"), queueAt: k.types.PointersTo("netdev_queue"),
 	}
 	for _, d := range devices {
@@ -86,6 +87,7 @@ func newIdentifier(k *Kernel, t *table, devices map[uint64]*Device) (*identifier
 			id.nets = append(id.nets, d.net)
 		}
 		id.reach(d)
+		id.mapQueues(d)
 	}
 	slices.SortFunc(id.known, func(a, b *Device) int { return cmp.Compare(a.Addr, b.Addr) })
 	id.deviceAt = append(id.deviceAt, id.untypedSites()...)
@@ -192,21 +194,23 @@ func (id *identifier) typeAt(place string) (structs.Type, bool) {
 	return id.types.Struct(name)
 }
 
-// inQueues handles the arrays of a device's queues.
+// inQueues handles the arrays of a device's queues. They are known by where they are
+// alone: an array of pointers to devices could be taken for queues by its fields.
 func (id *identifier) inQueues(o *object) bool {
+	at := o.hit.Addr
+	if virtual, ok := id.virtual[at&^(memory.PageSize-1)]; ok {
+		at = virtual + at%memory.PageSize
+	}
 	for _, d := range id.known {
-		for _, q := range []struct {
-			name     string
-			at, many uint64
-		}{{"netdev_queue", d.tx, d.txCount}, {"netdev_rx_queue", d.rx, d.rxCount}, {"netdev_queue", d.ingress, 1}} {
+		for _, q := range d.queues() {
 			t, ok := id.types.Struct(q.name)
 			size := uint64(id.types.Size(t))
-			if offset := o.hit.Addr - q.at; !ok || size == 0 || q.at == 0 || offset >= q.many*size {
+			if offset := at - q.at; !ok || size == 0 || q.at == 0 || offset >= q.many*size {
 				continue
 			}
 			o.typ, o.typed, o.exact, o.inside = t, true, true, d
-			o.base = o.hit.Addr - (o.hit.Addr-q.at)%size
-			o.start, o.size = q.at, q.many*size
+			o.base = o.hit.Addr - (at-q.at)%size
+			o.start, o.size = o.base, size
 			id.rule(o)
 			return true
 		}

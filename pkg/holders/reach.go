@@ -95,3 +95,18 @@ func (id *identifier) variableAt(addr uint64) (string, bool) {
 	}
 	return name + " [" + module + "]", true
 }
+
+// mapQueues notes where the pages of a device's queues are that vmalloc gave: an array
+// of many.
+func (id *identifier) mapQueues(d *Device) {
+	for _, q := range d.queues() {
+		if q.at == 0 || id.memory.InRAM(q.at) {
+			continue
+		}
+		for at := q.at &^ (memory.PageSize - 1); at < q.at+q.many*id.size(q.name); at += memory.PageSize {
+			if page, ok := id.memory.Translate(at); ok {
+				id.virtual[page] = at
+			}
+		}
+	}
+}

@@ -12,7 +12,8 @@ import (
 func (id *identifier) rule(o *object) {
 	offset := uint32(o.hit.Addr - o.base)
 	steps := id.types.Steps(o.typ, offset)
-	if len(steps) == 0 {
+	typed := len(steps) > 0
+	if !typed {
 		steps = []structs.Step{{Struct: o.typ, Path: id.untypedPath(o.typ, offset)}}
 	}
 	o.where = id.types.Name(steps[0].Struct) + "." + steps[0].Path
@@ -36,7 +37,7 @@ func (id *identifier) rule(o *object) {
 		}
 	}
 	last := steps[len(steps)-1]
-	if id.hasTracker(last.Struct) {
+	if typed && id.hasTracker(last.Struct) {
 		o.verdict, o.family, o.tracked = counted, id.types.Name(last.Struct), true
 	}
 }

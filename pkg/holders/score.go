@@ -103,7 +103,11 @@ func (s *scorer) weigh(l structs.Leaf, addr uint64, raw []byte) float64 {
 	}
 	if v < minPointer || v >= ^uint64(errValues) {
 		// A pointer to void may be a number, one to per-CPU memory is an offset.
-		return either(l.Kind == structs.OtherPtr, 0, lowMiss)
+		if l.Kind == structs.OtherPtr {
+			return 0
+		}
+		_, err := s.memory.Uint64(s.memory.CPUs(v)[0])
+		return either(err == nil && v < ^uint64(errValues), 0, lowMiss)
 	}
 	switch l.Kind {
 	case structs.FuncPtr:

@@ -22,6 +22,7 @@ type rule struct {
 	has        string   // the struct must have this field
 	kinds      []string // the device must be of one of these kinds
 	isAnywhere bool
+	isPlaced   bool
 }
 
 // selfRule is a line of references.txt for a reference that a device has of itself.
@@ -33,11 +34,12 @@ type table struct {
 	places   map[string][]int  // place to rules, in order
 	structs  map[string]string // place to the struct that is there
 	anywhere map[string]bool   // structs that lie in arrays
+	placed   map[string]bool   // structs that are not guessed
 	selves   []selfRule
 }
 
 func newTable(text string) (*table, error) {
-	t := &table{places: make(map[string][]int), structs: make(map[string]string), anywhere: make(map[string]bool)}
+	t := &table{places: make(map[string][]int), structs: make(map[string]string), anywhere: make(map[string]bool), placed: make(map[string]bool)}
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
@@ -59,8 +61,9 @@ func newTable(text string) (*table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("line %d of the table of references: %w", n, err)
 		}
-		if structName, _, ok := strings.Cut(r.place, "."); ok && r.isAnywhere {
-			t.anywhere[structName] = true
+		if structName, _, ok := strings.Cut(r.place, "."); ok {
+			t.anywhere[structName] = t.anywhere[structName] || r.isAnywhere
+			t.placed[structName] = t.placed[structName] || r.isPlaced
 		}
 		t.places[r.place] = append(t.places[r.place], len(t.rules))
 		t.rules = append(t.rules, r)
@@ -77,8 +80,8 @@ func parseRule(words []string) (rule, error) {
 		return rule{}, fmt.Errorf("verdict %q", words[0])
 	}
 	for words = words[3:]; len(words) > 0; words = words[1:] {
-		if words[0] == "anywhere" {
-			r.isAnywhere = true
+		if words[0] == "anywhere" || words[0] == "placed" {
+			r.isAnywhere, r.isPlaced = r.isAnywhere || words[0] == "anywhere", r.isPlaced || words[0] == "placed"
 			continue
 		}
 		if len(words) < 2 {
