@@ -145,10 +145,24 @@ func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, o Options) (*ledg
 		return l, fmt.Errorf("loading the program of the reference sites: %w", err)
 	}
 	l.object.programs[ledgerProgSiteKprobe] = prog
-	if l.probes, err = textprobe.Open(prog, textprobe.Options{}); err != nil {
+	progress := o.Refs.Ledger.Progress
+	if progress == nil {
+		progress = func(int, int) {}
+	}
+	done, sites := 0, table.watched()
+	tried := func(tried int) { progress(done+tried, len(sites)) }
+	if l.probes, err = textprobe.Open(prog, textprobe.Options{Progress: tried}); err != nil {
 		return l, err
 	}
-	if err := l.watch(ctx, table.watched(), o.Refs.Ledger.Progress); err != nil {
+	first := min(firstStage, len(sites))
+	for _, stage := range [][]*watchedSite{sites[:first], sites[first:]} {
+		if err := l.watch(ctx, stage); err != nil {
+			return l, err
+		}
+		done += len(stage)
+		progress(done, len(sites))
+	}
+	if err := ctx.Err(); err != nil {
 		return l, err
 	}
 	if err := l.object.maps[ledgerMapRefState].Put(stateComplete, uint64(1)); err != nil {
@@ -205,29 +219,24 @@ func (o *LedgerOptions) configure(spec *ebpf.CollectionSpec, k Kernel, table *si
 	})
 }
 
-// stageSize is how many sites are attached at once: few enough that the first families
-// are watched soon, enough that there are not many events to take off.
-const stageSize = 80
+// firstStage is how many sites are attached first, so that those behind most reports
+// are watched soon. All others are one more stage: leaving waits for each.
+const firstStage = 24
 
-// watch attaches to sites that the table knows.
-func (l *ledger) watch(ctx context.Context, sites []*watchedSite, progress func(done, all int)) error {
-	for i, stage := range slices.Collect(slices.Chunk(sites, stageSize)) {
-		targets := make([]textprobe.Target, 0, len(stage))
-		for _, s := range stage {
-			targets = append(targets, textprobe.Target{Addr: s.Addr, Module: s.Module})
-			if err := l.object.maps[ledgerMapRefSites].Put(s.Addr, s.wire()); err != nil {
-				return fmt.Errorf("telling the kernel of the reference sites: %w", err)
-			}
-		}
-		refused, err := l.probes.Attach(ctx, targets)
-		if err != nil {
-			return fmt.Errorf("attaching to the reference sites: %w", err)
-		}
-		l.refuse(refused)
-		if progress != nil {
-			progress(min((i+1)*stageSize, len(sites)), len(sites))
+// watch attaches to one stage of sites.
+func (l *ledger) watch(ctx context.Context, stage []*watchedSite) error {
+	targets := make([]textprobe.Target, 0, len(stage))
+	for _, s := range stage {
+		targets = append(targets, textprobe.Target{Addr: s.Addr, Module: s.Module})
+		if err := l.object.maps[ledgerMapRefSites].Put(s.Addr, s.wire()); err != nil {
+			return fmt.Errorf("telling the kernel of the reference sites: %w", err)
 		}
 	}
+	refused, err := l.probes.Attach(ctx, targets)
+	if err != nil {
+		return fmt.Errorf("attaching to the reference sites: %w", err)
+	}
+	l.refuse(refused)
 	return nil
 }
 
@@ -313,5 +322,5 @@ func (l *ledger) watchModules(ctx context.Context, k Kernel, modules []string) (
 	for _, module := range modules {
 		l.probes.Forget(module)
 	}
-	return len(fresh), l.watch(ctx, fresh, nil)
+	return len(fresh), l.watch(ctx, fresh)
 }
