@@ -150,7 +150,11 @@ func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, o Options) (*ledg
 		progress = func(int, int) {}
 	}
 	done, sites := 0, table.watched()
-	tried := func(tried int) { progress(done+tried, len(sites)) }
+	tried := func(tried int) {
+		if done < len(sites) { // not of modules that come later
+			progress(done+tried, len(sites))
+		}
+	}
 	if l.probes, err = textprobe.Open(prog, textprobe.Options{Progress: tried}); err != nil {
 		return l, err
 	}
