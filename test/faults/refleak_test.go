@@ -80,7 +80,7 @@ func checkPartialPut(t *testing.T, vm *lab.VM) {
 		if echo nosuch > put; then echo 'put accepted a device that is not held'; fi
 		if echo nosuch > hold; then echo 'hold accepted a device that is not there'; fi
 		if echo leak0 0 > hold; then echo 'hold accepted a count of 0'; fi
-		if echo leak0 1 c > hold; then echo 'hold accepted a third function'; fi`)
+		if echo leak0 1 i > hold; then echo 'hold accepted a ninth function'; fi`)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if len(lines) != 3 {
 		t.Fatalf("got %q, want two devices and then one", lines)
