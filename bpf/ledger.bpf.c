@@ -13,32 +13,10 @@
  * paid for.
  */
 #include "net_device.h"
+#include "ledger_site.h"
+#include "ledger_trace.h"
 
-#define MAX_STACKS 16384 /* two of one bucket lose the second */
-#include "stack_budget.h"
-
-#define MAX_SITES 4096
 #define MAX_LEDGERS 2048 /* devices; user space makes it more where there are many */
-#define MAX_TRACES 65536
-#define MAX_CALLERS 16384
-#define CALLER_DEPTH 8
-
-#define SITE_PUT 1
-#define SITE_GETTER 2 /* the reference is the caller's */
-#define SITE_LOAD 4 /* before the counter's address is loaded: the register holds the device */
-
-struct site {
-	__u32 id; /* index of its count in a ledger */
-	__u16 reg; /* number of the register in x86-64 instructions */
-	__u16 flags;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_SITES);
-	__type(key, __u64); /* address of the instruction */
-	__type(value, struct site);
-} ref_sites SEC(".maps");
 
 struct ledger {
 	__u64 generation; /* when it was begun, in ns; 0 for the moment before it is filled in */
@@ -65,116 +43,11 @@ struct {
 	__uint(value_size, sizeof(struct ledger));
 } ref_blank SEC(".maps");
 
-struct trace_key {
-	__u64 generation;
-	__u32 site;
-	__s32 stack; /* of `stacks`, or for a getter of `ref_callers`; NO_STACK */
-};
-
-struct trace {
-	__u64 count;
-	__u64 first; /* ns */
-	__u64 last;
-	struct thread_id first_thread;
-	struct thread_id last_thread;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_TRACES);
-	__type(key, struct trace_key);
-	__type(value, struct trace);
-} ref_traces SEC(".maps");
-
-/*
- * Who called a getter: needed at every hit, since the caller says what the
- * reference is for, and so not deep.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
-	__uint(max_entries, MAX_CALLERS);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, CALLER_DEPTH * sizeof(__u64));
-} ref_callers SEC(".maps");
-
 /* Sites that a ledger has room for. */
 const volatile __u32 site_room;
 /* Keep a ledger only for devices that are given this name when they are made. */
 const volatile bool restricted;
 const volatile char only_name[IFNAMSIZ];
-
-enum {
-	STATE_COMPLETE, /* 1: all sites are watched, so that all of a new device is seen */
-	STATE_TRACES, /* entries of ref_traces, so that user space can make room in time */
-	STATES,
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, STATES);
-	__type(key, __u32);
-	__type(value, __u64);
-} ref_state SEC(".maps");
-
-static __always_inline bool complete(void)
-{
-	__u32 key = STATE_COMPLETE;
-	__u64 *yes = bpf_map_lookup_elem(&ref_state, &key);
-
-	return yes && *yes;
-}
-
-static __always_inline void count_trace(void)
-{
-	__u32 key = STATE_TRACES;
-	__u64 *n = bpf_map_lookup_elem(&ref_state, &key);
-
-	if (n)
-		__sync_fetch_and_add(n, 1);
-}
-
-#if defined(__TARGET_ARCH_x86)
-/*
- * The empty assembly, another for each register, keeps the compiler from making one
- * load with a computed offset of all: the verifier forbids that for the context.
- */
-#define REGISTER(number, field)                        \
-	case number:                                   \
-		value = ctx->field;                    \
-		asm volatile("# " #field : "+r"(value)); \
-		break
-
-/* A register by its number in x86-64 instructions; the stack pointer is none of use. */
-static __always_inline __u64 register_of(struct pt_regs *ctx, __u32 number)
-{
-	__u64 value = 0;
-
-	switch (number) {
-		REGISTER(0, ax);
-		REGISTER(1, cx);
-		REGISTER(2, dx);
-		REGISTER(3, bx);
-		REGISTER(5, bp);
-		REGISTER(6, si);
-		REGISTER(7, di);
-		REGISTER(8, r8);
-		REGISTER(9, r9);
-		REGISTER(10, r10);
-		REGISTER(11, r11);
-		REGISTER(12, r12);
-		REGISTER(13, r13);
-		REGISTER(14, r14);
-		REGISTER(15, r15);
-	}
-	return value;
-}
-#else
-/* No sites are found on other machines, so nothing is attached to them. */
-static __always_inline __u64 register_of(struct pt_regs *ctx, __u32 number)
-{
-	return 0;
-}
-#endif
 
 static __always_inline __u64 counter_of(__u64 dev)
 {
@@ -244,39 +117,6 @@ static __always_inline __u64 find_device(struct pt_regs *ctx, __u64 counter)
 	return dev;
 }
 
-static __always_inline void keep_trace(void *ctx, struct ledger *l, struct site *site)
-{
-	__u64 now = bpf_ktime_get_ns();
-	struct trace_key key = { .generation = l->generation, .site = site->id };
-	struct trace *t;
-
-	if (site->flags & SITE_GETTER)
-		key.stack = stack_id(ctx, &ref_callers);
-	else
-		key.stack = stack_within_budget(ctx, now);
-	t = bpf_map_lookup_elem(&ref_traces, &key);
-	if (t) {
-		__sync_fetch_and_add(&t->count, 1);
-		t->last = now;
-		read_current(&t->last_thread);
-		return;
-	}
-
-	struct trace new = { .count = 1, .first = now, .last = now };
-
-	read_current(&new.first_thread);
-	new.last_thread = new.first_thread;
-	if (bpf_map_update_elem(&ref_traces, &key, &new, BPF_NOEXIST) == 0) {
-		count_trace();
-		return;
-	}
-	t = bpf_map_lookup_elem(&ref_traces, &key); /* another CPU was faster */
-	if (t)
-		__sync_fetch_and_add(&t->count, 1);
-	else
-		count_loss(LOSS_TRACES_FULL);
-}
-
 SEC("kprobe")
 int site_kprobe(struct pt_regs *ctx)
 {
@@ -291,8 +131,6 @@ int site_kprobe(struct pt_regs *ctx)
 		return 0;
 	}
 	counter = register_of(ctx, site->reg);
-	if (site->flags & SITE_LOAD)
-		counter = counter_of(counter);
 	l = bpf_map_lookup_elem(&ref_ledgers, &counter);
 	if (!l || !l->dev) { /* it was there before us, and nobody told us of it */
 		__u64 dev = find_device(ctx, counter);
@@ -306,7 +144,7 @@ int site_kprobe(struct pt_regs *ctx)
 	__sync_fetch_and_add(&l->balance, site->flags & SITE_PUT ? -1 : 1);
 	if (site->id < site_room)
 		__sync_fetch_and_add(&l->hits[site->id], 1);
-	keep_trace(ctx, l, site);
+	keep_trace(ctx, l->generation, site);
 	return 0;
 }
 

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A site: an instruction that takes or drops a reference of a net_device. At it the
+ * address of the device's per-CPU counter is in a register.
+ */
+#ifndef NETNS_TRACE_LEDGER_SITE_H
+#define NETNS_TRACE_LEDGER_SITE_H
+
+#include "emit.h"
+
+#define MAX_SITES 4096
+
+#define SITE_PUT 1
+#define SITE_GETTER 2 /* the reference is the caller's */
+
+struct site {
+	__u32 id; /* index of its count in a ledger */
+	__u16 reg; /* number of the register in x86-64 instructions */
+	__u16 flags;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_SITES);
+	__type(key, __u64); /* address of the instruction */
+	__type(value, struct site);
+} ref_sites SEC(".maps");
+
+#if defined(__TARGET_ARCH_x86)
+/*
+ * The empty assembly, another for each register, keeps the compiler from making one
+ * load with a computed offset of all: the verifier forbids that for the context.
+ */
+#define REGISTER(number, field)                        \
+	case number:                                   \
+		value = ctx->field;                    \
+		asm volatile("# " #field : "+r"(value)); \
+		break
+
+/* A register by its number in x86-64 instructions; the stack pointer is none of use. */
+static __always_inline __u64 register_of(struct pt_regs *ctx, __u32 number)
+{
+	__u64 value = 0;
+
+	switch (number) {
+		REGISTER(0, ax);
+		REGISTER(1, cx);
+		REGISTER(2, dx);
+		REGISTER(3, bx);
+		REGISTER(5, bp);
+		REGISTER(6, si);
+		REGISTER(7, di);
+		REGISTER(8, r8);
+		REGISTER(9, r9);
+		REGISTER(10, r10);
+		REGISTER(11, r11);
+		REGISTER(12, r12);
+		REGISTER(13, r13);
+		REGISTER(14, r14);
+		REGISTER(15, r15);
+	}
+	return value;
+}
+#else
+/* No sites are found on other machines, so nothing is attached to them. */
+static __always_inline __u64 register_of(struct pt_regs *ctx, __u32 number)
+{
+	return 0;
+}
+#endif
+
+#endif

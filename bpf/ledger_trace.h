@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * By which call traces, and by whom, the references of a device were taken and
+ * dropped: beside the counts, as far as it can be paid for.
+ */
+#ifndef NETNS_TRACE_LEDGER_TRACE_H
+#define NETNS_TRACE_LEDGER_TRACE_H
+
+#include "ledger_site.h"
+
+#define MAX_STACKS 16384 /* two of one bucket lose the second */
+#include "stack_budget.h"
+
+#define MAX_TRACES 65536
+#define MAX_CALLERS 16384
+#define CALLER_DEPTH 8
+
+struct trace_key {
+	__u64 generation;
+	__u32 site;
+	__s32 stack; /* of `stacks`, or for a getter of `ref_callers`; NO_STACK */
+};
+
+struct trace {
+	__u64 count;
+	__u64 first; /* ns */
+	__u64 last;
+	struct thread_id first_thread;
+	struct thread_id last_thread;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_TRACES);
+	__type(key, struct trace_key);
+	__type(value, struct trace);
+} ref_traces SEC(".maps");
+
+/*
+ * Who called a getter: needed at every hit, since the caller says what the
+ * reference is for, and so not deep.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
+	__uint(max_entries, MAX_CALLERS);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, CALLER_DEPTH * sizeof(__u64));
+} ref_callers SEC(".maps");
+
+enum {
+	STATE_COMPLETE, /* 1: all sites are watched, so that all of a new device is seen */
+	STATE_TRACES, /* entries of ref_traces, so that user space can make room in time */
+	STATES,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, STATES);
+	__type(key, __u32);
+	__type(value, __u64);
+} ref_state SEC(".maps");
+
+static __always_inline bool complete(void)
+{
+	__u32 key = STATE_COMPLETE;
+	__u64 *yes = bpf_map_lookup_elem(&ref_state, &key);
+
+	return yes && *yes;
+}
+
+static __always_inline void count_trace(void)
+{
+	__u32 key = STATE_TRACES;
+	__u64 *n = bpf_map_lookup_elem(&ref_state, &key);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+static __always_inline void keep_trace(void *ctx, __u64 generation, struct site *site)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct trace_key key = { .generation = generation, .site = site->id };
+	struct trace *t;
+
+	if (site->flags & SITE_GETTER)
+		key.stack = stack_id(ctx, &ref_callers);
+	else
+		key.stack = stack_within_budget(ctx, now);
+	t = bpf_map_lookup_elem(&ref_traces, &key);
+	if (t) {
+		__sync_fetch_and_add(&t->count, 1);
+		t->last = now;
+		read_current(&t->last_thread);
+		return;
+	}
+
+	struct trace new = { .count = 1, .first = now, .last = now };
+
+	read_current(&new.first_thread);
+	new.last_thread = new.first_thread;
+	if (bpf_map_update_elem(&ref_traces, &key, &new, BPF_NOEXIST) == 0) {
+		count_trace();
+		return;
+	}
+	t = bpf_map_lookup_elem(&ref_traces, &key); /* another CPU was faster */
+	if (t)
+		__sync_fetch_and_add(&t->count, 1);
+	else
+		count_loss(LOSS_TRACES_FULL);
+}
+
+#endif
