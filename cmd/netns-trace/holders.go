@@ -87,8 +87,10 @@ func newHoldersCommand() *cobra.Command {
 
 func (o *holdersOptions) check(args []string) error {
 	switch {
-	case (o.all || o.netns != "") && len(args) > 0:
-		return usagef("--all and --netns take no devices")
+	case o.all && len(args) > 0:
+		return usagef("--all takes no devices: it means all of them")
+	case o.netns != "" && len(args) > 0:
+		return usagef("--netns takes no devices: it is about the namespace")
 	case o.all && o.netns != "":
 		return usagef("--all is about devices, --netns about a namespace: --netns all is about all of those")
 	case !slices.Contains([]string{"auto", "always", "never"}, o.output.color):
