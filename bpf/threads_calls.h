@@ -37,15 +37,16 @@ static __always_inline void called(struct away *a, __u32 call, __s32 result, __u
 				   __u32 socket_type, __u32 protocol, void *address, int bytes)
 {
 	__u64 now = bpf_ktime_get_ns(), calls;
+	bool failed = false;
 
 	if (call == CALL_SOCKET)
 		a->sockets++;
 	else
 		a->connects++;
 	if (result < 0 && result != -EINPROGRESS) /* what every non-blocking connect answers */
-		a->failures++;
+		failed = ++a->failures == 1; /* the first is news, whatever was recorded lately */
 	calls = a->sockets + a->connects;
-	if (calls > CALLS_AT_ONCE && now - a->call_recorded < CALLS_EVERY_NS)
+	if (!failed && calls > CALLS_AT_ONCE && now - a->call_recorded < CALLS_EVERY_NS)
 		return;
 	a->call_recorded = now;
 
