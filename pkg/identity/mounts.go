@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/netns-trace/netns-trace/pkg/kernel"
 )
 
 const (
@@ -149,25 +151,5 @@ func parseNetnsMount(line []byte) (NetnsMount, bool) {
 		return NetnsMount{}, false
 	}
 	inode, ok := parseNetLink(fields[root])
-	return NetnsMount{Inode: inode, Path: unescapeMount(fields[path])}, ok
-}
-
-// unescapeMount undoes what the kernel does to spaces, tabs, line ends and
-// backslashes in a path: a backslash and three octal digits.
-func unescapeMount(path string) string {
-	if !strings.Contains(path, `\`) {
-		return path
-	}
-	var b strings.Builder
-	for i := 0; i < len(path); i++ {
-		if path[i] == '\\' && i+3 < len(path) {
-			if c, err := strconv.ParseUint(path[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(c))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(path[i])
-	}
-	return b.String()
+	return NetnsMount{Inode: inode, Path: kernel.UnescapeMount(fields[path])}, ok
 }

@@ -93,7 +93,7 @@ func findTracefs(r io.Reader) (string, error) {
 		if !ok || len(fields) < 5 || !strings.HasPrefix(after, "tracefs ") || fields[3] != "/" {
 			continue
 		}
-		path := unescapeMount(fields[4])
+		path := UnescapeMount(fields[4])
 		if path == "/sys/kernel/tracing" {
 			return path, nil
 		}
@@ -110,8 +110,10 @@ func findTracefs(r io.Reader) (string, error) {
 	return found, nil
 }
 
-// unescapeMount undoes the kernel's octal escapes: space is \040.
-func unescapeMount(s string) string {
+// UnescapeMount undoes what the kernel does to spaces, tabs, line ends and backslashes
+// in a path of /proc/PID/mountinfo: a backslash and three octal digits. Source:
+// mangle_path().
+func UnescapeMount(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}
