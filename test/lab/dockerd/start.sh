@@ -55,6 +55,20 @@ wait_for() {
 	done
 }
 
+# end_earlier NAME: a scenario before may have left its daemon, and a daemon refuses to
+# start while the pid file names a process that lives.
+end_earlier() {
+	for comm in /proc/[0-9]*/comm; do
+		[ "$(cat "$comm" 2>/dev/null)" = "$1" ] || continue
+		dir=${comm%/comm}
+		kill "${dir#/proc/}" 2>/dev/null || continue
+		while [ -e "$dir" ]; do sleep 0.1; done
+	done
+}
+end_earlier dockerd
+end_earlier containerd
+rm -f /run/docker.pid /var/run/docker.pid /run/containerd/containerd.sock
+
 : >/var/log/dockerd.log
 containerd >/var/log/containerd.log 2>&1 &
 wait_for containerd $! test -S /run/containerd/containerd.sock

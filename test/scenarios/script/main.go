@@ -13,9 +13,13 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
+
+// scenarioLimit is what the longest scenario takes on a busy machine, and half more.
+const scenarioLimit = 6 * time.Minute
 
 func main() {
 	work := flag.String("work", "/tmp", "where scenarios get their working directories")
@@ -35,6 +39,7 @@ func run(file, work string) error {
 	if err != nil {
 		return err
 	}
+	defer watchdog(scenarioLimit)()
 	scene := newScene()
 	t := &result{}
 	done := make(chan struct{})
