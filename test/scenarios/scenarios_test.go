@@ -136,7 +136,7 @@ func (m *machine) play(t *testing.T, s scenario) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w\n%s", err, out.String())
+		return fmt.Errorf("%w\n%s\nthe console's end:\n%s", err, out.String(), tail(m.vm.Console(), 8<<10))
 	case code != 0:
 		return fmt.Errorf("the scenario does not hold:\n%s", out.String())
 	case len(complaints) > 0:
@@ -145,6 +145,9 @@ func (m *machine) play(t *testing.T, s scenario) error {
 	t.Log(out.String())
 	return nil
 }
+
+// tail is the end of a text.
+func tail(text string, size int) string { return text[max(0, len(text)-size):] }
 
 func (m *machine) boot(t *testing.T) error {
 	// Not the test's own context: the machine outlives the subtest that needed it.

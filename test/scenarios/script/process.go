@@ -24,7 +24,6 @@ const patience = 150 * time.Second
 // scene is what a scenario has started.
 type scene struct {
 	processes map[string]*process
-	order     []string
 	tracer    *tracer
 	recording string // that the tracer writes; "": none
 }
@@ -118,7 +117,6 @@ func (s *scene) start(ts *testscript.TestScript, neg bool, args []string) {
 	p, err := launch(args[1:], ts.MkAbs("."), environment(ts))
 	ts.Check(err)
 	s.processes[args[0]] = p
-	s.order = append(s.order, args[0])
 	ts.Setenv(args[0], strconv.Itoa(p.cmd.Process.Pid))
 }
 
@@ -194,13 +192,15 @@ func signals(ts *testscript.TestScript, name string) syscall.Signal {
 	return sig
 }
 
+// stopAll ends what runs: a moment suffices but for what waits in the kernel, such as
+// for a device that a failed scenario still holds, and that no wait helps.
 func (s *scene) stopAll() {
+	const moment = 5 * time.Second
 	if s.tracer != nil {
 		_ = s.tracer.process.end(syscall.SIGKILL, patience)
 	}
-	for _, name := range s.order {
-		p := s.processes[name]
-		_ = p.end(syscall.SIGKILL, patience)
+	for _, p := range s.processes {
+		_ = p.end(syscall.SIGKILL, moment)
 		// Its children too: the next scenario must find a healthy host.
 		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	}
