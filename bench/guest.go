@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +22,9 @@ const (
 	workloadLimit = 5 * time.Minute
 	attachLimit   = 5 * time.Minute
 )
+
+// pairsModule does the workload reference.
+const pairsModule = "/faults/refpairs.ko"
 
 // prepare makes the namespace and the veth pair that ops wants, with the neighbours'
 // addresses given, so that nothing else is sent on it. Process numbers begin above
@@ -37,6 +41,7 @@ ip link set b0 up
 ip -n bench link set b1 up
 ip neigh replace 10.9.0.2 dev b0 nud permanent lladdr $(ip netns exec bench cat /sys/class/net/b1/address)
 ip -n bench neigh replace 10.9.0.1 dev b1 nud permanent lladdr $(cat /sys/class/net/b0/address)
+insmod ` + pairsModule + `
 sleep 5 # until IPv6 has its addresses
 `
 
@@ -46,6 +51,12 @@ type guest struct{ vm *lab.VM }
 // boot starts a kernel with the programs that are measured in it: paths in the guest
 // to paths on the host.
 func boot(ctx context.Context, cache lab.Cache, kernel lab.Kernel, files map[string]string) (*guest, error) {
+	modules, err := lab.GuestModules(ctx, cache, kernel, func(path string) bool { return path == pairsModule })
+	if err != nil {
+		return nil, err
+	}
+	files = maps.Clone(files)
+	maps.Copy(files, modules)
 	vm, err := lab.Boot(ctx, lab.Config{
 		Cache: cache, Kernel: kernel, Files: files, Icount: true, MemoryMiB: 2048,
 		// The stock one: it has the types that fentry needs.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/netns-trace/netns-trace/pkg/probe"
 )
@@ -26,6 +27,8 @@ const (
 	bpftraceCsumFentry = "bpftrace fentry, transitions by device"
 	bpftraceCsumKprobe = "bpftrace kprobe, transitions by device"
 	bpftraceClone      = "bpftrace rawtracepoint, clone check"
+	emptySites         = "empty kprobes at the reference's two places"
+	bpftraceSites      = "bpftrace kprobes there, counting by device"
 )
 
 // only is the variant with one detector.
@@ -75,6 +78,8 @@ func variants() []variant {
 	return append(list,
 		tracing(everything),
 		variant{name: emptyKprobe, argv: empty(kprobePlaces), on: []string{"udp", "clone", "setns", "dst"}},
+		variant{name: emptySites, argv: atSites(binDir + `empty ` + readyFile + ` $(for p in $places; do echo kprobe:$p; done)`), on: []string{"reference"}},
+		sitesBpftrace(),
 		variant{name: emptySyscall, argv: empty([]string{"tracepoint:syscalls/sys_enter_setns"}), on: []string{"getppid", "setns"}},
 		bpftrace(bpftraceClone, bpftraceNewtask, "clone"),
 		kprobes,
@@ -88,6 +93,24 @@ func variants() []variant {
 
 // shortVariants are those of -short.
 var shortVariants = []string{emptyBest, only(probe.DetectorCsum), only(probe.DetectorThreads), everything}
+
+// atSites runs a shell's command that has the two places of the workload reference, as
+// FUNCTION+OFFSET, in $places, and in $register that which has the device's counter.
+func atSites(command string) []string {
+	find := `sites=$(` + binDir + `netns-trace doctor --sites | grep refpairs_one)
+places=$(echo "$sites" | grep -o 'refpairs_one+0x[0-9a-f]*')
+exec `
+	return []string{"sh", "-ec", find + command}
+}
+
+// sitesBpftrace counts what goes through the two places by the register that has the
+// device's counter in the code that this compiler makes: what somebody would do who knew
+// the places.
+func sitesBpftrace() variant {
+	program := `$(for p in $places; do echo "kprobe:$p { @[reg(\"ax\")] = count(); }"; done)`
+	command := strings.Join(peer("bpftrace", "-e", `"`+program+`"`, "-c", `"`+binDir+`ops hold `+readyFile+`"`), " ")
+	return variant{name: bpftraceSites, argv: atSites(command), on: []string{"reference"}, peer: true}
+}
 
 func empty(places []string) []string {
 	return slices.Concat([]string{binDir + "empty", readyFile}, places)

@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -92,8 +93,17 @@ func attachRawTracepoint(target string, p *ebpf.Program) (io.Closer, error) {
 	return link.AttachRawTracepoint(link.RawTracepointOptions{Name: target, Program: p})
 }
 
+// A place inside a function is FUNCTION+OFFSET.
 func attachKprobe(target string, p *ebpf.Program) (io.Closer, error) {
-	return link.Kprobe(target, p, nil)
+	function, text, inside := strings.Cut(target, "+")
+	var options link.KprobeOptions
+	if inside {
+		var err error
+		if options.Offset, err = strconv.ParseUint(text, 0, 64); err != nil {
+			return nil, fmt.Errorf("a place is FUNCTION+OFFSET: %w", err)
+		}
+	}
+	return link.Kprobe(function, p, &options)
 }
 
 func attachKretprobe(target string, p *ebpf.Program) (io.Closer, error) {

@@ -3,9 +3,12 @@
 #include "ops.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* The guest is set up so: b0 here, b1 in the other namespace. */
 #define HERE "10.9.0.1"
@@ -87,4 +90,25 @@ const struct workload connect_multicast = {
 const struct workload dst_life = {
 	.name = "dst-life", .windows = 20, .ops = 200,
 	.setup = multicast_setup, .window = multicast_connects, .settle_ms = 100,
+};
+
+static int pairs; /* of the module refpairs */
+
+static void reference_setup(void)
+{
+	pairs = open("/sys/kernel/debug/refpairs", O_WRONLY | O_CLOEXEC);
+	must(pairs >= 0, "/sys/kernel/debug/refpairs");
+}
+
+/* One system call does them all, so that hardly anything but the references is seen. */
+static void references(unsigned ops)
+{
+	char command[32];
+	int n = snprintf(command, sizeof(command), "b0 %u", ops);
+
+	must(write(pairs, command, n) == n, "/sys/kernel/debug/refpairs");
+}
+
+const struct workload reference = {
+	.name = "reference", .windows = 10, .ops = 2000, .setup = reference_setup, .window = references,
 };

@@ -140,7 +140,7 @@ static const struct workload idle_second = {
 
 static const struct workload *const workloads[] = {
 	&udp, &getppid_call, &clone_thread, &exit_thread, &setns_pair, &setns_pair_threaded,
-	&connect_multicast, &dst_life, &life, &idle_second,
+	&connect_multicast, &dst_life, &reference, &life, &idle_second,
 };
 
 static void hold(const char *file)

@@ -21,7 +21,7 @@ struct workload {
 	unsigned settle_ms;
 };
 
-extern const struct workload udp, connect_multicast, dst_life;
+extern const struct workload udp, connect_multicast, dst_life, reference;
 extern const struct workload clone_thread, exit_thread, setns_pair, setns_pair_threaded;
 extern const struct workload life;
 

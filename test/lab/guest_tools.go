@@ -47,6 +47,7 @@ func guestModules(root string) []guestModule {
 	}
 	return []guestModule{
 		{"/faults/refleak.ko", ours("test/faults/refleak")},
+		{"/faults/refpairs.ko", ours("test/faults/refpairs")},
 		{"/faults/objleak.ko", ours("test/faults/objleak")},
 		{"/faults/lastsite.ko", ours("test/faults/lastsite")},
 		{"/faults/dstfail.ko", ours("test/faults/dstfail")},
