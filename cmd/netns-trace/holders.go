@@ -192,6 +192,7 @@ func (o *holdersOptions) search(ctx context.Context, k *holders.Running, names *
 	engine.Feed(probe.Clock())
 	namer := trace.NewNamer(names, func() *kernel.Symbols { return nil }, userstack.New(userstack.Options{}), false)
 	progress := newProgress(o.output.quiet, os.Stderr)
+	told := make(map[uint64]bool)
 	var ledger sync.Once // read when the memory has been: closest to what was found
 	err := k.Search(ctx, devices, known, holders.Options{
 		BytesPerSecond: o.maxMBps * 1e6, Progress: progress.report, Now: probe.Now, Settle: time.Second, Attempts: o.attempts(),
@@ -202,6 +203,9 @@ func (o *holdersOptions) search(ctx context.Context, k *holders.Running, names *
 			engine.Feed(name)
 		}
 		engine.Feed(rec)
+		if r, ok := rec.(*record.HolderSearch); ok {
+			told[r.Dev] = true
+		}
 	})
 	progress.end()
 	switch {
@@ -211,7 +215,14 @@ func (o *holdersOptions) search(ctx context.Context, k *holders.Running, names *
 		return err
 	case outErr != nil:
 		return outErr
-	case stuck:
+	}
+	for _, d := range devices {
+		if !told[d.Addr] {
+			say := o.output.speaker()
+			say.printf("%s was freed during the search: nothing holds it any more\n", d.Name)
+		}
+	}
+	if stuck {
 		return errFound
 	}
 	return nil

@@ -280,7 +280,7 @@ func (s *Searches) leaked(r *record.HolderSearch, objects []*record.HeldObject, 
 		f.Summary = fmt.Sprintf("%s: %s: %s not explained", called(r, f), by, references(f.Count))
 	}
 	f.Facts = append(f.Facts, finding.Fact{Label: "searched", Text: f.Evidence.How})
-	if unknown := unknownObjects(objects); len(unknown) > 0 {
+	if unknown := unknownObjects(objects); len(unknown) > 0 && !j.explains(f.Count) {
 		f.Details["unknown_objects"] = unknown
 		f.Summary += ", or held by an object of unknown kind"
 		f.Facts = append(f.Facts, finding.Fact{

@@ -143,6 +143,19 @@ func (s *Searches) joinHeld(f *finding.Finding, j *joined) {
 	}
 }
 
+// explains reports whether so many references without an object are those that the
+// ledger has more of. Then there is nothing to guess; among what has the device's
+// address without being a holder are that netns-trace's own maps.
+func (j *joined) explains(references int64) bool {
+	if j == nil {
+		return false
+	}
+	for _, n := range j.missing {
+		references -= n
+	}
+	return references == 0
+}
+
 func (j *joined) missingWords() string {
 	var parts []string
 	for _, family := range slices.Sorted(maps.Keys(j.missing)) {

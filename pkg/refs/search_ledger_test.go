@@ -75,6 +75,20 @@ func wordJoined(f *finding.Finding) string {
 	return fmt.Sprintf("%s %v %v %v", f.Kind, traces, f.Details["ledger"], f.Details["ledger_without_object"])
 }
 
+// What the ledger has, nobody has to guess: the maps of that netns-trace have the
+// device's address too, and are no holders.
+func TestWhatTheLedgerHasIsNotGuessed(t *testing.T) {
+	unknown := heldObject("", "+0x18", false)
+	unknown.Means = record.PointerUnknown
+	for count, want := range map[uint64]bool{3: false, 2: true} {
+		all := run(unknown, statementOf(5, 2, 5, site("refleak_hold", false, count, 0x20)), searchOf(4))
+		leaked := all[len(all)-1]
+		if got := strings.Contains(leaked.Summary, "unknown kind"); leaked.Kind != KindLeaked || got != want {
+			t.Errorf("the ledger has %d of 3: %s", count, leaked.Summary)
+		}
+	}
+}
+
 // A verdict says on what it rests.
 func TestAJoinedVerdictNamesTheLedger(t *testing.T) {
 	for _, f := range run(statementOf(5, 2, 5, site("refleak_hold", false, 3, 0x20)), searchOf(4)) {
