@@ -51,6 +51,7 @@ func newTable(text string) (*table, error) {
 		}
 		if words[0] == "type" && len(words) == 3 {
 			t.structs[words[1]] = words[2]
+			t.placed[words[2]] = t.placed[words[2]] || strings.HasPrefix(words[1], "private:")
 			continue
 		}
 		if words[0] == "self" && len(words) == 3 {

@@ -53,6 +53,9 @@ counted  netdev_adjacent.dev  adjacent_device  listed list
 	if r := table.rules[2]; len(r.kinds) != 2 || r.kinds[1] != "ip6tnl" {
 		t.Errorf("third rule %+v", r)
 	}
+	if !table.placed["veth_priv"] || table.placed["ip_tunnel"] {
+		t.Errorf("placed %v: what is private to a driver is not guessed", table.placed)
+	}
 	if r := table.rules[3]; r.listed != "list" {
 		t.Errorf("fourth rule %+v", r)
 	}
