@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -191,14 +192,20 @@ func (o *holdersOptions) search(ctx context.Context, k *holders.Running, names *
 	engine.Feed(probe.Clock())
 	namer := trace.NewNamer(names, func() *kernel.Symbols { return nil }, userstack.New(userstack.Options{}), false)
 	progress := newProgress(o.output.quiet, os.Stderr)
+	told := make(map[uint64]bool)
+	var ledger sync.Once // read when the memory has been: closest to what was found
 	err := k.Search(ctx, devices, known, holders.Options{
-		BytesPerSecond: o.maxMBps * 1e6, Progress: progress.report, Now: probe.Now, Settle: time.Second,
+		BytesPerSecond: o.maxMBps * 1e6, Progress: progress.report, Now: probe.Now, Settle: time.Second, Attempts: o.attempts(),
 	}, func(rec record.Record) {
 		progress.end()
+		ledger.Do(func() { o.joinLedger(ctx, devices, names, engine.Feed) })
 		for _, name := range namer.Names(rec) {
 			engine.Feed(name)
 		}
 		engine.Feed(rec)
+		if r, ok := rec.(*record.HolderSearch); ok {
+			told[r.Dev] = true
+		}
 	})
 	progress.end()
 	switch {
@@ -208,10 +215,26 @@ func (o *holdersOptions) search(ctx context.Context, k *holders.Running, names *
 		return err
 	case outErr != nil:
 		return outErr
-	case stuck:
+	}
+	for _, d := range devices {
+		if !told[d.Addr] {
+			say := o.output.speaker()
+			say.printf("%s was freed during the search: nothing holds it any more\n", d.Name)
+		}
+	}
+	if stuck {
 		return errFound
 	}
 	return nil
+}
+
+// attempts is how often a device is searched for whose references change meanwhile: all
+// of a busy machine's do.
+func (o *holdersOptions) attempts() int {
+	if o.all {
+		return 1
+	}
+	return 3
 }
 
 // progress shows how far the search is, on a terminal.

@@ -22,8 +22,9 @@ type Device struct {
 	Count      int32
 	CountKnown bool
 
-	net                uint64 // address of its struct net
-	tx, rx, ingress    uint64 // its queues; ingress is 0 without such a qdisc
+	counts             []int32 // of each CPU
+	net                uint64  // address of its struct net
+	tx, rx, ingress    uint64  // its queues; ingress is 0 without such a qdisc
 	txCount, rxCount   uint64
 	priv, end          uint64 // its driver's data, and the end of its memory
 	handler, handlerOf uint64 // rx_handler_data and rx_handler
@@ -124,8 +125,9 @@ func (k *Kernel) readExtent(d *Device) {
 
 // readCount adds up the per-CPU counts, as netdev_refcnt_read() does.
 func (k *Kernel) readCount(d *Device) {
+	d.Count, d.CountKnown, d.counts = 0, false, nil
 	if v, ok := k.get(d.Addr, "net_device.dev_refcnt"); ok {
-		d.Count, d.CountKnown = int32(v), true
+		d.Count, d.CountKnown, d.counts = int32(v), true, []int32{int32(v)}
 		return
 	}
 	variable, ok := k.get(d.Addr, "net_device.pcpu_refcnt")
@@ -138,6 +140,7 @@ func (k *Kernel) readCount(d *Device) {
 			return
 		}
 		d.Count += int32(n)
+		d.counts = append(d.counts, int32(n))
 	}
 	d.CountKnown = true
 }

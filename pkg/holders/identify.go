@@ -63,8 +63,8 @@ type identifier struct {
 	*scorer
 	table     *table
 	known     []*Device // by address
-	deviceAt  []structs.Site
-	queueAt   []structs.Site
+	deviceAt  []candidate
+	queueAt   []candidate
 	nets      []uint64
 	templates map[uint64]string // object to the field of struct net that points at it
 	virtual   map[uint64]uint64 // page, in the mapping of memory as a whole, to where queues have it by vmalloc
@@ -79,8 +79,10 @@ func newIdentifier(k *Kernel, t *table, devices map[uint64]*Device) (*identifier
 	}
 	id := &identifier{
 		scorer: newScorer(k, devices), table: t, nets: nets, templates: make(map[uint64]string), virtual: make(map[uint64]uint64),
-		deviceAt: k.types.PointersTo("net_device"), queueAt: k.types.PointersTo("netdev_queue"),
 	}
+	toDevice, toQueue := k.pointersTo("net_device"), k.pointersTo("netdev_queue")
+	id.deviceAt = id.candidates(slices.Concat(toDevice, id.untypedSites(toDevice, toQueue)))
+	id.queueAt = id.candidates(toQueue)
 	for _, d := range devices {
 		id.known = append(id.known, d)
 		if !slices.Contains(id.nets, d.net) {
@@ -90,7 +92,6 @@ func newIdentifier(k *Kernel, t *table, devices map[uint64]*Device) (*identifier
 		id.mapQueues(d)
 	}
 	slices.SortFunc(id.known, func(a, b *Device) int { return cmp.Compare(a.Addr, b.Addr) })
-	id.deviceAt = append(id.deviceAt, id.untypedSites()...)
 	for place := range t.places {
 		if path, ok := strings.CutPrefix(place, "template:"); ok {
 			for _, net := range id.nets {

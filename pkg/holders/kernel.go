@@ -19,12 +19,20 @@ type Kernel struct {
 	symbols *kernel.Symbols
 	fields  map[string]structs.Field // "struct.path" to where that is
 	untyped []string                 // modules whose types are not known
+
+	// What is worked out of the types once.
+	pointers map[string][]structs.Site // to a struct of this name
+	leaves   map[structs.Type][]structs.Leaf
+	bits     map[string]int // of enum constants; -1: there is none
 }
 
 // NewKernel finds out how the memory of a kernel is laid out. symbols are its symbols
 // and types its types.
 func NewKernel(r memory.Reader, types *structs.Set, symbols *kernel.Symbols) (*Kernel, error) {
-	k := &Kernel{types: types, symbols: symbols, fields: make(map[string]structs.Field)}
+	k := &Kernel{
+		types: types, symbols: symbols, fields: make(map[string]structs.Field),
+		pointers: make(map[string][]structs.Site), leaves: make(map[structs.Type][]structs.Leaf), bits: make(map[string]int),
+	}
 	var err error
 	k.memory, err = memory.New(r, types, k)
 	return k, err
@@ -58,6 +66,39 @@ func (k *Kernel) field(path string) (structs.Field, bool) {
 }
 
 const absent = ^uint32(0)
+
+// pointersTo is [structs.Set.PointersTo].
+func (k *Kernel) pointersTo(name string) []structs.Site {
+	list, known := k.pointers[name]
+	if !known {
+		list = k.types.PointersTo(name)
+		k.pointers[name] = list
+	}
+	return list
+}
+
+// leavesOf is [structs.Set.Leaves].
+func (k *Kernel) leavesOf(t structs.Type) []structs.Leaf {
+	list, known := k.leaves[t]
+	if !known {
+		list = k.types.Leaves(t)
+		k.leaves[t] = list
+	}
+	return list
+}
+
+// bit is the value of an enum constant that numbers a bit.
+func (k *Kernel) bit(constant string) (int, bool) {
+	n, known := k.bits[constant]
+	if !known {
+		n = -1
+		if v, ok := k.types.AnyEnumValue(constant); ok && v < 64 {
+			n = int(v)
+		}
+		k.bits[constant] = n
+	}
+	return n, n >= 0
+}
 
 // get reads a number or a pointer in the struct at addr; not ok when this kernel's
 // struct has no such field or memory cannot be read.

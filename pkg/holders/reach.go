@@ -12,7 +12,7 @@ import (
 
 // untypedSites are the table's fields that may point at a device without saying so by
 // their type.
-func (id *identifier) untypedSites() []structs.Site {
+func (id *identifier) untypedSites(toDevice, toQueue []structs.Site) []structs.Site {
 	var list []structs.Site
 	for place := range id.table.places {
 		structName, path, ok := strings.Cut(place, ".")
@@ -21,8 +21,8 @@ func (id *identifier) untypedSites() []structs.Site {
 		}
 		for _, t := range id.types.Structs(structName) {
 			f, ok := id.types.FieldOf(t, path)
-			typed := slices.ContainsFunc(id.deviceAt, func(s structs.Site) bool { return s.Type == t && s.Offset == f.Offset })
-			queue := slices.ContainsFunc(id.queueAt, func(s structs.Site) bool { return s.Type == t && s.Offset == f.Offset })
+			typed := slices.ContainsFunc(toDevice, func(s structs.Site) bool { return s.Type == t && s.Offset == f.Offset })
+			queue := slices.ContainsFunc(toQueue, func(s structs.Site) bool { return s.Type == t && s.Offset == f.Offset })
 			site := structs.Site{Type: t, Offset: f.Offset}
 			if f.Size > 8 { // an array of pointers
 				site.Stride, site.Count = 8, f.Size/8
@@ -49,13 +49,8 @@ func (id *identifier) reach(d *Device) {
 }
 
 func (id *identifier) reachFrom(t structs.Type, addr uint64, depth int) {
-	leaves, known := id.leaves[t]
-	if !known {
-		leaves = id.types.Leaves(t)
-		id.leaves[t] = leaves
-	}
 	const most = 1 << 16
-	for _, l := range leaves {
+	for _, l := range id.leavesOf(t) {
 		if l.Kind != structs.StructPtr {
 			continue
 		}

@@ -37,32 +37,23 @@ const (
 type scorer struct {
 	*Kernel
 	devices map[uint64]*Device
-	leaves  map[structs.Type][]structs.Leaf
 	// reached are types of objects that typed pointers of known objects lead to.
 	reached map[uint64]structs.Type
 }
 
 func newScorer(k *Kernel, devices map[uint64]*Device) *scorer {
-	return &scorer{
-		Kernel: k, devices: devices,
-		leaves: make(map[structs.Type][]structs.Leaf), reached: make(map[uint64]structs.Type),
-	}
+	return &scorer{Kernel: k, devices: devices, reached: make(map[uint64]structs.Type)}
 }
 
 // score is how likely it is that a struct of the type is at addr. The field at skip,
 // in bytes from addr, is that which was found, and says nothing more. enough is false
 // when memory cannot be read.
 func (s *scorer) score(t structs.Type, addr uint64, skip uint32) (sum float64, ok bool) {
-	leaves, known := s.leaves[t]
-	if !known {
-		leaves = s.types.Leaves(t)
-		s.leaves[t] = leaves
-	}
 	raw := make([]byte, s.types.Size(t))
 	if s.memory.Read(raw, addr) != nil {
 		return 0, false
 	}
-	for _, l := range leaves {
+	for _, l := range s.leavesOf(t) {
 		if l.Offset == skip || int(l.Offset+max(l.Size, 8)) > len(raw)+8 || int(l.Offset+l.Size) > len(raw) {
 			continue
 		}

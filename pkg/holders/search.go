@@ -22,6 +22,9 @@ type Options struct {
 	// Settle is how long after the search everything that was found is looked at once
 	// more: what only passed by is gone by then.
 	Settle time.Duration
+	// Attempts is how often a device is searched for whose references are not explained
+	// because they changed meanwhile; 0 is once.
+	Attempts int
 }
 
 // maxHits bounds what is kept of what was found: 24 bytes each.
@@ -42,27 +45,25 @@ func (k *Kernel) Search(ctx context.Context, devices, others []*Device, o Option
 	if err != nil {
 		return err
 	}
-	s := search{Kernel: k, options: o, table: t, devices: make(map[uint64]*Device)}
-	for _, d := range append(append([]*Device{}, others...), devices...) {
-		s.devices[d.Addr] = d
-	}
-	if err := s.findPointers(ctx, devices); err != nil {
-		return err
-	}
-	if err := s.lookAgain(ctx, o.Settle); err != nil {
-		return err
-	}
-	if err := s.findPointersToObjects(ctx); err != nil {
-		return err
-	}
-	if err := s.lookAgain(ctx, 0); err != nil {
-		return err
-	}
-	if err := k.findOwners(s.sockets); err != nil {
-		return fmt.Errorf("looking for the processes of sockets: %w", err)
-	}
-	for _, d := range devices {
-		s.tell(d, emit)
+	passes := 0
+	for attempt := 1; len(devices) > 0; attempt++ {
+		s := search{Kernel: k, options: o, table: t, devices: make(map[uint64]*Device), passes: passes}
+		for _, d := range append(append([]*Device{}, others...), devices...) {
+			s.devices[d.Addr] = d
+		}
+		if err := s.look(ctx, devices); err != nil {
+			return err
+		}
+		var again []*Device
+		unexplained := s.unexplained()
+		for _, d := range devices {
+			if attempt < o.Attempts && s.moved[d] && unexplained[d] != 0 && s.devices[d.Addr] != nil {
+				again = append(again, d)
+				continue
+			}
+			s.tell(d, emit)
+		}
+		others, devices, passes = append(others, devices...), again, s.passes
 	}
 	return nil
 }
@@ -76,18 +77,40 @@ type search struct {
 	devices map[uint64]*Device
 	objects []*object
 	free    map[*Device]int
-	before  map[*Device]int32 // the usage counts at the begin
+	moved   map[*Device]bool // references were taken or dropped meanwhile
 	stats   memory.Stats
 	sockets map[uint64]*record.Socket
 	passes  int
 }
 
+func (s *search) look(ctx context.Context, devices []*Device) error {
+	s.moved = make(map[*Device]bool)
+	if err := s.findPointers(ctx, devices); err != nil {
+		return err
+	}
+	if err := s.lookAgain(ctx, s.options.Settle); err != nil {
+		return err
+	}
+	if err := s.findPointersToObjects(ctx); err != nil {
+		return err
+	}
+	if err := s.lookAgain(ctx, 0); err != nil {
+		return err
+	}
+	if err := s.findOwners(s.sockets); err != nil {
+		return fmt.Errorf("looking for the processes of sockets: %w", err)
+	}
+	return nil
+}
+
 func (s *search) scan(ctx context.Context, words []uint64) ([]memory.Hit, error) {
 	s.passes++
 	limits := memory.Limits{BytesPerSecond: s.options.BytesPerSecond, MaxHits: maxHits}
-	if report := s.options.Progress; report != nil {
-		pass := s.passes
-		limits.Progress = func(done, total uint64) { report(pass, done, total) }
+	limits.Progress = func(done, total uint64) {
+		s.watch()
+		if s.options.Progress != nil {
+			s.options.Progress(s.passes, done, total)
+		}
 	}
 	hits, stats, err := s.memory.Scan(ctx, memory.NewTargets(words), limits)
 	s.stats.Add(stats)
@@ -109,13 +132,17 @@ func (s *search) findPointers(ctx context.Context, devices []*Device) error {
 			words, targets = append(words, d.ingress), append(targets, target{d, true})
 		}
 	}
-	s.before = make(map[*Device]int32)
-	for _, d := range devices {
-		s.before[d] = d.Count
-	}
 	hits, err := s.scan(ctx, words)
 	if err != nil {
 		return err
+	}
+	// What was made meanwhile points at what was there.
+	if made, err := s.Devices(); err == nil {
+		for _, d := range made {
+			if s.devices[d.Addr] == nil {
+				s.devices[d.Addr] = d
+			}
+		}
 	}
 	if s.id, err = newIdentifier(s.Kernel, s.table, s.devices); err != nil {
 		return fmt.Errorf("preparing to name what was found: %w", err)
@@ -224,51 +251,6 @@ func (o *object) worthFollowing() bool {
 	return true
 }
 
-// lookAgain drops what is no longer there, and reads the devices' counts anew.
-func (s *search) lookAgain(ctx context.Context, after time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("searching memory: %w", ctx.Err())
-	case <-time.After(after):
-	}
-	s.memory.Forget()
-	for addr, d := range s.devices {
-		if now, err := s.readDevice(addr); err == nil && now.Ifindex == d.Ifindex && now.Netns == d.Netns {
-			*d = *now
-		} else {
-			delete(s.devices, addr)
-		}
-	}
-	still := s.objects[:0]
-	for _, o := range s.objects {
-		if s.isStill(o) {
-			still = append(still, o)
-		} else {
-			s.free[o.device]++
-		}
-	}
-	s.objects = still
-	return nil
-}
-
-// isStill reports whether an object is in use and points where it did.
-func (s *search) isStill(o *object) bool {
-	v, err := s.memory.Uint64(o.hit.Addr)
-	if err != nil || v != o.device.Addr && !o.device.hasQueue(v, s.size("netdev_queue")) {
-		return false
-	}
-	if o.hit.Class != memory.SlabPage {
-		return true
-	}
-	slab, ok := s.memory.ObjectAt(o.hit.Addr)
-	return !ok || !slab.Free
-}
-
-// hasQueue reports whether one of the device's transmit queues is at an address.
-func (d *Device) hasQueue(addr, size uint64) bool {
-	return addr == d.ingress || size > 0 && addr-d.tx < d.txCount*size
-}
-
 // tell emits what was found of a device.
 func (s *search) tell(d *Device, emit func(record.Record)) {
 	if s.devices[d.Addr] == nil {
@@ -278,7 +260,7 @@ func (s *search) tell(d *Device, emit func(record.Record)) {
 	end := &record.HolderSearch{
 		Time: now, Dev: d.Addr, Name: d.Name, Ifindex: d.Ifindex, Netns: d.Netns, Kind: d.Kind,
 		State: d.State.String(), Waiting: d.State == Unregistered,
-		Usage: d.Count, UsageKnown: d.CountKnown, Moved: d.Count != s.before[d],
+		Usage: d.Count, UsageKnown: d.CountKnown, Moved: s.moved[d],
 		Free: s.free[d], Bytes: s.stats.Bytes, Pages: s.stats.Read(), Vanished: s.stats.Vanished, Dropped: s.stats.Dropped,
 		TookNS: uint64(s.stats.Took), Untyped: s.untyped,
 	}

@@ -19,6 +19,7 @@ type rule struct {
 	family     string
 	nonzero    string   // this field must not be 0
 	zero       string   // this field must be 0
+	listed     string   // this list_head must be on a list
 	has        string   // the struct must have this field
 	kinds      []string // the device must be of one of these kinds
 	isAnywhere bool
@@ -50,6 +51,7 @@ func newTable(text string) (*table, error) {
 		}
 		if words[0] == "type" && len(words) == 3 {
 			t.structs[words[1]] = words[2]
+			t.placed[words[2]] = t.placed[words[2]] || strings.HasPrefix(words[1], "private:")
 			continue
 		}
 		if words[0] == "self" && len(words) == 3 {
@@ -92,6 +94,8 @@ func parseRule(words []string) (rule, error) {
 			r.nonzero = words[1]
 		case "unless":
 			r.zero = words[1]
+		case "listed":
+			r.listed = words[1]
 		case "has":
 			r.has = words[1]
 		case "kind":
@@ -119,6 +123,15 @@ func (k *Kernel) fits(r rule, structName string, addr uint64, kind string) bool 
 	}
 	if r.zero != "" {
 		if v, ok := k.get(addr, structName+"."+r.zero); !ok || v != 0 {
+			return false
+		}
+	}
+	if r.listed != "" {
+		// list_del_rcu() leaves the way on, for who is still on it.
+		const prev = 8
+		at, ok := k.at(addr, structName+"."+r.listed)
+		v, err := k.memory.Uint64(at + prev)
+		if !ok || err != nil || v == listPoison2 {
 			return false
 		}
 	}
@@ -161,7 +174,7 @@ func (k *Kernel) isSet(r selfRule, device, at uint64) bool {
 	}
 	v, ok := k.get(device, "net_device."+r.field)
 	if r.bit != "" {
-		bit, known := k.types.AnyEnumValue(r.bit)
+		bit, known := k.bit(r.bit)
 		return ok && known && v>>bit&1 == 1
 	}
 	return ok && v != 0

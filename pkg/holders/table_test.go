@@ -19,7 +19,7 @@ func TestTheTableOfReferencesIsSound(t *testing.T) {
 	// A rule behind one for the same place without a condition is never reached.
 	for place, rules := range table.places {
 		for _, i := range rules[:len(rules)-1] {
-			if r := table.rules[i]; r.nonzero == "" && r.zero == "" && r.has == "" && r.kinds == nil {
+			if r := table.rules[i]; r.nonzero == "" && r.zero == "" && r.listed == "" && r.has == "" && r.kinds == nil {
 				t.Errorf("%s: a rule behind one without a condition", place)
 			}
 		}
@@ -39,6 +39,7 @@ plain    netdev_queue.dev  tx_queue  anywhere
 counted  ip_tunnel.dev     tunnel    kind sit,ip6tnl
 self     state/__LINK_STATE_LINKWATCH_PENDING  linkwatch
 type     private:veth      veth_priv
+counted  netdev_adjacent.dev  adjacent_device  listed list
 `)
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +52,12 @@ type     private:veth      veth_priv
 	}
 	if r := table.rules[2]; len(r.kinds) != 2 || r.kinds[1] != "ip6tnl" {
 		t.Errorf("third rule %+v", r)
+	}
+	if !table.placed["veth_priv"] || table.placed["ip_tunnel"] {
+		t.Errorf("placed %v: what is private to a driver is not guessed", table.placed)
+	}
+	if r := table.rules[3]; r.listed != "list" {
+		t.Errorf("fourth rule %+v", r)
 	}
 	if !table.anywhere["netdev_queue"] || table.anywhere["ip_tunnel"] {
 		t.Errorf("anywhere %v", table.anywhere)

@@ -23,11 +23,14 @@ const (
 type Searches struct {
 	known   *finding.Knowledge
 	objects map[uint64][]*record.HeldObject // by device, of the search under way
+	ledgers map[uint64]*record.RefLedger    // by device, of a netns-trace at work
 }
 
 // NewSearches returns a detector that words its findings with known.
 func NewSearches(known *finding.Knowledge) *Searches {
-	return &Searches{known: known, objects: make(map[uint64][]*record.HeldObject)}
+	return &Searches{
+		known: known, objects: make(map[uint64][]*record.HeldObject), ledgers: make(map[uint64]*record.RefLedger),
+	}
 }
 
 // Class implements trace.Detector.
@@ -47,9 +50,13 @@ func (s *Searches) Observe(rec record.Record, emit func(*finding.Finding)) {
 			object := *r
 			s.objects[r.Dev] = append(list, &object)
 		}
+	case *record.RefLedger:
+		ledger := *r
+		s.ledgers[r.Dev] = &ledger
 	case *record.HolderSearch:
 		s.searched(r, s.objects[r.Dev], emit)
 		delete(s.objects, r.Dev)
+		delete(s.ledgers, r.Dev)
 	}
 }
 
@@ -78,14 +85,19 @@ func accountFor(r *record.HolderSearch, objects []*record.HeldObject) account {
 
 func (s *Searches) searched(r *record.HolderSearch, objects []*record.HeldObject, emit func(*finding.Finding)) {
 	a := accountFor(r, objects)
-	emit(s.held(r, objects, a))
+	j := join(s.ledgers[r.Dev], objects)
+	f := s.held(r, objects, a)
+	s.joinHeld(f, j)
+	emit(f)
 	for _, o := range objects {
 		if o.Means == record.PointerCounted {
-			emit(s.holder(r, o))
+			f := s.holder(r, o)
+			s.joinHolder(f, o, j)
+			emit(f)
 		}
 	}
 	if a.known && a.unexplained() > 0 && !r.Moved {
-		emit(s.leaked(r, objects, a))
+		emit(s.leaked(r, objects, a, j))
 	}
 }
 
@@ -250,7 +262,7 @@ func objectWords(o *record.HeldObject) string {
 }
 
 // leaked words the references that no object explains.
-func (s *Searches) leaked(r *record.HolderSearch, objects []*record.HeldObject, a account) *finding.Finding {
+func (s *Searches) leaked(r *record.HolderSearch, objects []*record.HeldObject, a account, j *joined) *finding.Finding {
 	f := s.finding(r, KindLeaked)
 	f.Count = a.unexplained()
 	f.Details["usage_count"], f.Details["references"] = r.Usage, a.references
@@ -268,7 +280,7 @@ func (s *Searches) leaked(r *record.HolderSearch, objects []*record.HeldObject, 
 		f.Summary = fmt.Sprintf("%s: %s: %s not explained", called(r, f), by, references(f.Count))
 	}
 	f.Facts = append(f.Facts, finding.Fact{Label: "searched", Text: f.Evidence.How})
-	if unknown := unknownObjects(objects); len(unknown) > 0 {
+	if unknown := unknownObjects(objects); len(unknown) > 0 && !j.explains(f.Count) {
 		f.Details["unknown_objects"] = unknown
 		f.Summary += ", or held by an object of unknown kind"
 		f.Facts = append(f.Facts, finding.Fact{
@@ -281,9 +293,13 @@ func (s *Searches) leaked(r *record.HolderSearch, objects []*record.HeldObject, 
 			Label: "not known", Text: "the structs of " + countedModules(r.Untyped) + ": the kernel does not describe them",
 		})
 	}
+	release := releaseLeaked
+	if s.joinLeaked(f, j) {
+		release = releaseTraced
+	}
 	if r.Waiting {
-		f.Details["release"] = releaseLeaked
-		f.Facts = append(f.Facts, finding.Fact{Label: "release", Text: releaseLeaked})
+		f.Details["release"] = release
+		f.Facts = append(f.Facts, finding.Fact{Label: "release", Text: release})
 	}
 	return f
 }

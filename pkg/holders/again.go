@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package holders
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/netns-trace/netns-trace/pkg/holders/memory"
+)
+
+// watch notes which devices' references change. Their sum may be the same again by now:
+// where references come and go it often is.
+func (s *search) watch() {
+	s.memory.Forget()
+	for _, d := range s.devices {
+		now := *d
+		if s.readCount(&now); !slices.Equal(now.counts, d.counts) {
+			s.moved[d] = true
+		}
+	}
+}
+
+// lookAgain drops what is no longer there, and reads the devices' counts anew.
+func (s *search) lookAgain(ctx context.Context, after time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("searching memory: %w", ctx.Err())
+	case <-time.After(after):
+	}
+	s.watch()
+	for addr, d := range s.devices {
+		if now, err := s.readDevice(addr); err == nil && now.Ifindex == d.Ifindex && now.Netns == d.Netns {
+			*d = *now
+		} else {
+			delete(s.devices, addr)
+		}
+	}
+	still := s.objects[:0]
+	for _, o := range s.objects {
+		held := o.verdict == counted
+		if s.isStill(o) {
+			still = append(still, o)
+		} else {
+			s.free[o.device]++
+			o.verdict = plain
+		}
+		s.moved[o.device] = s.moved[o.device] || held && o.verdict != counted
+	}
+	s.objects = still
+	s.watch()
+	return nil
+}
+
+// isStill reports whether an object is in use and points where it did, and notes
+// whether that is a reference still.
+func (s *search) isStill(o *object) bool {
+	v, err := s.memory.Uint64(o.hit.Addr)
+	if err != nil || v != o.device.Addr && !o.device.hasQueue(v, s.size("netdev_queue")) {
+		return false
+	}
+	if o.hit.Class == memory.SlabPage {
+		if slab, ok := s.memory.ObjectAt(o.hit.Addr); ok && slab.Free {
+			return false
+		}
+	}
+	if o.typed && o.verdict == counted {
+		s.id.rule(o) // it may have come to its end
+	}
+	return true
+}
+
+// hasQueue reports whether one of the device's transmit queues is at an address.
+func (d *Device) hasQueue(addr, size uint64) bool {
+	return addr == d.ingress || size > 0 && addr-d.tx < d.txCount*size
+}
