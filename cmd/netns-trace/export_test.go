@@ -44,6 +44,9 @@ func story(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for i, rec := range records {
+		if free, ok := rec.(*record.DevFree); ok {
+			r.Fed(busyLedger(free.Time-1, free.Dev, free.When()-10_000_000_000, free.Netns), nil)
+		}
 		r.Fed(rec, raws[i])
 	}
 	packet, err := hex.DecodeString(corruptPacket)
@@ -132,6 +135,7 @@ func TestTracesAreProtobuf(t *testing.T) {
 	for _, want := range []string{
 		`23: "redis (4026532132)"`, `23: "host (4026531840)"`, `23: "clone"`, `6: "dockerd"`, `2: "references"`,
 		`2: "device veth1 of netns redis (4026532132)"`, `23: "connect to 192.0.2.1:443 failed"`, `2: "findings: threads"`, `23: "stranded"`,
+		`2: "taken for AF_LLC socket"`, `2: "taken for the nexthop of a route"`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %s in the trace", want)

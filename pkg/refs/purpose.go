@@ -59,14 +59,17 @@ func open(all []purpose) []purpose {
 }
 
 // words is what people call what a family is.
-func (p *purpose) words() string {
-	if words, ok := familyWords[p.family]; ok {
+func (p *purpose) words() string { return PurposeWords(p.family) }
+
+// PurposeWords is what people call what references of a family are for.
+func PurposeWords(family string) string {
+	if words, ok := familyWords[family]; ok {
 		return words
 	}
-	if p.family == record.FamilyLookup {
+	if family == record.FamilyLookup {
 		return "whoever looked it up by name or number"
 	}
-	return p.family
+	return family
 }
 
 // familyWords are for the families that have an object; the others' names are words.
