@@ -67,7 +67,7 @@ func busyHost(t testing.TB, path string, n int) {
 		case i%100 == 50: // a device waits
 			dev := 0xffff888100000000 + uint64(i/2000*0x1000)
 			feed(&record.DevWait{Time: now, Dev: dev, Since: 1000*second + uint64(i/2000*2000)*7_000_000 - second, Netns: netns(i / 2000), Refcount: 4, RefcountKnown: true, Ifindex: 3, Name: fmt.Sprintf("veth%d", i/2000)})
-			feed(busyLedger(now, dev, uint64(1000*second)+uint64(i/2000*2000)*7_000_000-8*second, netns(i/2000)))
+			feed(busyLedger(now, dev, 1000*second+uint64(i/2000*2000)*7_000_000-8*second, netns(i/2000)))
 			feed(&record.HolderScan{Time: now + 1000, Started: at, Counts: []record.HolderCount{
 				{Dev: dev, Family: record.HolderNeighbour, Count: 1}, {Dev: dev, Family: record.HolderDst, Count: 1 + i/700%2},
 			}})
