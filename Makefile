@@ -46,7 +46,8 @@ test-kernels: ## the lab's own tests and the scenarios, on all kernels
 .PHONY: test-readers
 test-readers: ## what is exported and the HTML page, read by the programs that they are for
 	@$(NEED) chromium tshark protobuf-compiler
-	$(GOTEST) -run 'Page|Tshark|Protobuf|Rows|Schema|Earlier' ./cmd/netns-trace
+	@if command -v npm; then npm --prefix test/readers install --no-package-lock --ignore-scripts --no-audit --no-fund; fi
+	$(GOTEST) -run 'Page|Tshark|Protobuf|Rows|DuckDB|Schema|Earlier' ./cmd/netns-trace
 
 .PHONY: test-faults
 test-faults: ## every variant of every fault, on all kernels: for who changes one

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -44,6 +45,10 @@ func story(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for i, rec := range records {
+		if free, ok := rec.(*record.DevFree); ok {
+			r.Fed(busyLedger(free.Time-1, free.Dev, free.When()-10_000_000_000, free.Netns), nil)
+			r.Fed(&record.HolderScan{Time: free.Time - 1, Started: free.When() - 1}, nil)
+		}
 		r.Fed(rec, raws[i])
 	}
 	packet, err := hex.DecodeString(corruptPacket)
@@ -132,6 +137,7 @@ func TestTracesAreProtobuf(t *testing.T) {
 	for _, want := range []string{
 		`23: "redis (4026532132)"`, `23: "host (4026531840)"`, `23: "clone"`, `6: "dockerd"`, `2: "references"`,
 		`2: "device veth1 of netns redis (4026532132)"`, `23: "connect to 192.0.2.1:443 failed"`, `2: "findings: threads"`, `23: "stranded"`,
+		`2: "taken for AF_LLC socket"`, `2: "taken for the nexthop of a route"`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %s in the trace", want)
@@ -170,6 +176,40 @@ func TestRowsAreReadBack(t *testing.T) {
 	}
 	if findings < 6 || events["ThreadClone"] != 1 || events["DevWait"] != 12 || events["CsumCorrupt"] != 1 || events["Symbol"] != 0 {
 		t.Errorf("%d findings, events %v", findings, events)
+	}
+}
+
+// A fleet's files, made by one program and read as one table by another.
+func TestRowsAreReadByDuckDB(t *testing.T) {
+	node := program(t, "node", "DuckDB is a package of npm")
+	if _, err := os.Stat("../../test/readers/node_modules/@duckdb"); err != nil {
+		t.Skipf("DuckDB is not here (make test-readers fetches it with npm): %v", err)
+	}
+	first, second := exported(t, "parquet"), exported(t, "parquet")
+	for _, test := range []struct{ query, want string }{
+		{`select count(*), count(distinct host) from $ where kind = 'stranded' and row = 'finding'`, "2\t1"},
+		{
+			`select distinct netns_name, container, pid, tid, complete, stack[1], epoch_ms(time) > 0 from $ where kind = 'cloned-mid-setns'`,
+			"redis0\t0123456789abcdef\t800\t810\ttrue\tcopy_process+0x241f/0x2800\ttrue",
+		},
+		{
+			`select device, json_extract_string(details, '$.family') from $ where kind = 'holder' and state = 'opened' and details like '%LLC%' limit 1`,
+			"veth1\tAF_LLC socket",
+		},
+		{`select kind, count(*) from $ where row = 'event' and kind in ('DevWait', 'RefLedger') group by all order by all`, "DevWait\t24\nRefLedger\t2"},
+		{`select count(*) from $ where device is null and kind = 'waiting'`, "0"},
+	} {
+		query := strings.Replace(test.query, "$ where", fmt.Sprintf("read_parquet(['%s', '%s']) where", first, second), 1)
+		cmd := exec.Command(node, "../../test/readers/duckdb.mjs", query)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", query, err, stderr.String())
+		}
+		if got := strings.TrimSpace(string(out)); got != test.want {
+			t.Errorf("%s:\n%s\nwant:\n%s", test.query, got, test.want)
+		}
 	}
 }
 

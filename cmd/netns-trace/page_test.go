@@ -6,9 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +67,7 @@ func busyHost(t testing.TB, path string, n int) {
 		case i%100 == 50: // a device waits
 			dev := 0xffff888100000000 + uint64(i/2000*0x1000)
 			feed(&record.DevWait{Time: now, Dev: dev, Since: 1000*second + uint64(i/2000*2000)*7_000_000 - second, Netns: netns(i / 2000), Refcount: 4, RefcountKnown: true, Ifindex: 3, Name: fmt.Sprintf("veth%d", i/2000)})
+			feed(busyLedger(now, dev, 1000*second+uint64(i/2000*2000)*7_000_000-8*second, netns(i/2000)))
 			feed(&record.HolderScan{Time: now + 1000, Started: at, Counts: []record.HolderCount{
 				{Dev: dev, Family: record.HolderNeighbour, Count: 1}, {Dev: dev, Family: record.HolderDst, Count: 1 + i/700%2},
 			}})
@@ -122,13 +121,30 @@ func TestAPageLoadsNothing(t *testing.T) {
 	}
 }
 
+// busyLedger is the ledger of a device with a socket's reference and others left, and
+// those of routes dropped again.
+func busyLedger(now record.Time, dev, since uint64, netns record.NetnsID) *record.RefLedger {
+	const ms = uint64(time.Millisecond)
+	site := func(put bool, family string, times ...uint64) record.RefSite {
+		s := record.RefSite{Place: family, Family: family, Put: put, Hits: uint64(len(times))}
+		for _, at := range times {
+			s.Traces = append(s.Traces, record.RefTrace{Family: family, Count: 1, First: since + at*ms, Last: since + at*ms})
+		}
+		return s
+	}
+	return &record.RefLedger{
+		Time: now, Counter: dev + 8, Generation: since, Dev: dev, Netns: netns, Before: 1, Settled: true, Balance: 3, Count: 4, Counted: true,
+		Sites: []record.RefSite{
+			site(false, "dst", 900), site(false, "neighbour", 1200), site(false, "AF_LLC socket", 2000),
+			site(false, "nexthop", 100, 1500, 2500), site(true, "nexthop", 5000, 6000, 6900),
+		},
+	}
+}
+
 // The page in a real browser, with 100,000 events. PAGE_KEEP=DIR keeps it and
 // pictures of it there, to be looked at.
 func TestAPageWorksInABrowser(t *testing.T) {
-	browser, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skipf("no browser to try it in (Debian's package chromium): %v", err)
-	}
+	b := openBrowser(t)
 	dir := os.Getenv("PAGE_KEEP")
 	if dir == "" {
 		dir = t.TempDir()
@@ -137,48 +153,91 @@ func TestAPageWorksInABrowser(t *testing.T) {
 	if err := os.WriteFile(file, page(t, 100_000), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	run := func(url string, flags ...string) (stdout, stderr string) {
-		args := append([]string{
-			"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--enable-logging=stderr",
-			"--user-data-dir=" + t.TempDir(), "--window-size=1400,2300", "--virtual-time-budget=8000",
-		}, flags...)
-		cmd := exec.CommandContext(t.Context(), browser, append(args, url)...)
-		var out, errs bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &errs
-		if err := cmd.Run(); err != nil {
-			t.Fatalf("%v\n%s", err, errs.String())
-		}
-		return out.String(), errs.String()
-	}
-	views := []struct{ name, hash string }{
-		{"light", "#theme=light"},
-		{"dark", "#theme=dark"},
-		{"search", "#theme=light&q=veth3"},
-		{"stranded", "#theme=dark&q=stranded&keys=jz"},
-		{"help", "#theme=light&keys=?"},
-	}
-	if testing.Short() {
-		views = views[3:4]
-	}
-	for _, test := range views {
-		dom, log := run("file://"+file+test.hash, "--dump-dom")
-		if strings.Contains(log, "Uncaught") || strings.Contains(log, "Refused to") {
-			t.Errorf("%s: the page's scripts fail:\n%s", test.name, log)
-		}
-		ready := regexp.MustCompile(`data-ready="(\d+)"`).FindStringSubmatch(dom)
-		if ready == nil || ready[1] == "0" {
-			t.Errorf("%s: the page did not get ready: %v", test.name, ready)
-		}
-		for _, want := range []string{`role="option"`, `class="step"`, `copy_process+0x241f/0x2800`} {
-			if test.name != "search" && !strings.Contains(dom, want) {
-				t.Errorf("%s: the page does not show %q", test.name, want)
-			}
-		}
-		if test.name == "search" && (!strings.Contains(dom, "veth3") || strings.Contains(dom, "<h3>veth4 ")) {
-			t.Errorf("a search for veth3 does not show veth3 alone")
-		}
-		if os.Getenv("PAGE_KEEP") != "" {
-			run("file://"+file+test.hash, "--screenshot="+filepath.Join(dir, test.name+".png"))
+	url := "file://" + file
+	const (
+		desktop, narrow = 1400, 420
+		tip             = `document.getElementById("tip").textContent`
+		chosen          = `document.querySelector('[aria-selected="true"]').textContent`
+		cards           = `[...document.querySelectorAll("#devices h3")].map((h) => h.textContent.split(" ")[0]).join(" ")`
+		device          = `document.querySelector("#devices canvas")`
+	)
+	is := func(what, got, want string) {
+		t.Helper()
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", what, got, want)
 		}
 	}
+
+	for _, theme := range []string{"light", "dark"} {
+		b.visit(url+"#theme="+theme, desktop, 2300)
+		for _, want := range []string{`role="option"`, `class="step"`, `copy_process+0x241f/0x2800`, `1 left: AF_LLC socket`} {
+			is(theme, b.eval(`document.body.innerHTML`), want)
+		}
+		b.keep(theme)
+		b.visit(url+"#theme="+theme, narrow, 3600)
+		if wide := b.eval(`document.documentElement.scrollWidth`); wide != fmt.Sprint(narrow) {
+			t.Errorf("on a screen of %d the page is %s wide", narrow, wide)
+		}
+		b.keep(theme + "-narrow")
+	}
+
+	b.visit(url+"#theme=light", desktop, 1000)
+	for _, test := range []struct {
+		where        string
+		across, down float64
+		want         []string
+	}{
+		{`document.getElementById("overview")`, 0.5, 0.3, []string{":"}},
+		{`document.getElementById("lanes-canvas")`, 0.5, 0.02, []string{"thread ", "of pid "}},
+		{device, 0.99, 0.3, []string{"3 references left", "1 × AF_LLC socket", "1 × a dst entry"}},
+		{`document.querySelector("#csum canvas")`, 0.99, 0.3, []string{"packets marked as verified", "were corrupt"}},
+		{`document.querySelector("#dst canvas")`, 0.99, 0.3, []string{"entries by the kernel's counter"}},
+	} {
+		b.hover(test.where, test.across, test.down)
+		for _, want := range test.want {
+			is("the mouse at "+test.where, b.eval(tip), want)
+		}
+	}
+	b.hover(device, 0.99, 0.3)
+	b.keep("hover")
+	b.hover(`document.querySelector("h1")`, 0.5, 0.5)
+	is("the mouse away from all", b.eval(`document.getElementById("tip").hidden`), "true")
+
+	// By keys alone: to the search, a word, the first that it finds, the next.
+	first := b.eval(chosen)
+	b.press("j")
+	if next := b.eval(chosen); next == first {
+		t.Errorf("j chooses %q again", next)
+	}
+	b.press("k")
+	is("k goes back", b.eval(chosen), first)
+	b.press("/")
+	is("/ goes to the search", b.eval(`document.activeElement.id`), "search")
+	b.press(strings.Split("veth3", "")...)
+	b.until(cards + `.split(" ").every((name) => name.startsWith("veth3"))`)
+	is("what is searched for is chosen", b.eval(chosen), "veth3")
+	is("and all that is listed has it", b.eval(`String([...document.querySelectorAll("#rows .row")].every((r) => r.textContent.includes("veth3")))`), "true")
+	b.keep("search")
+	b.press("Enter")
+	is("Enter leaves the search", b.eval(`document.activeElement.id === "search"`), "false")
+	b.press("Escape")
+	b.until(cards + `.includes("veth4 ")`)
+	b.press("/")
+	b.press(strings.Split("llc nosuchthing", "")...)
+	b.until(`document.querySelectorAll("#devices h3").length === 0`)
+	is("nothing is found", b.eval(`document.getElementById("findings-count").textContent`), "0 of")
+	b.press("Escape")
+	b.press("/")
+	b.press(strings.Split("stranded", "")...)
+	b.until(`!document.getElementById("findings-count").textContent.startsWith("0")`)
+	b.press("Enter", "j", "z")
+	is("z shows less time", b.eval(`String(view.to - view.from < full.to - full.from)`), "true")
+	b.keep("stranded")
+	b.press("0", "t")
+	is("t changes the theme", b.eval(`document.documentElement.dataset.theme`), "dark")
+	is("0 shows all", b.eval(`String(view.from === full.from)`), "true")
+	b.press("?")
+	is("? lists the keys", b.eval(`document.getElementById("keys").open`), "true")
+	b.keep("help")
+	b.noTrouble()
 }

@@ -201,6 +201,8 @@ func (o *reportOptions) text(ctx context.Context, p *replay, paths []string, out
 	var held spool
 	defer held.close()
 	var incidents report.Incidents
+	var ledgers report.Ledgers
+	p.seen = ledgers.Observe
 	body := io.Writer(&held)
 	if o.follow {
 		body = out
@@ -215,6 +217,9 @@ func (o *reportOptions) text(ctx context.Context, p *replay, paths []string, out
 	}
 	if err := p.about.Verdict(out, &incidents); err != nil {
 		return err
+	}
+	if err := ledgers.Write(out, p.known); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
 	}
 	return held.writeTo(out)
 }

@@ -296,6 +296,15 @@ func (p *perfetto) devices() {
 				p.value(d.Freed, track, 0)
 			}
 		}
+		for _, purpose := range d.Purposes {
+			track := p.counter(group, "taken for "+refs.PurposeWords(purpose.Family))
+			for _, pt := range purpose.Left {
+				p.value(pt.At, track, pt.Values[0])
+			}
+			if d.Freed != 0 {
+				p.value(d.Freed, track, 0)
+			}
+		}
 		if d.Freed != 0 {
 			p.value(d.Freed, left, 0)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/netns-trace/netns-trace/pkg/kernel"
+	"github.com/netns-trace/netns-trace/pkg/record"
 	"github.com/netns-trace/netns-trace/pkg/refsite"
 )
 
@@ -53,17 +54,9 @@ func (l *ledger) sweep(symbols *kernel.Symbols) error {
 	left := make(map[uint64]map[string]bool, len(looks))
 	for i := range looks {
 		net := make(map[string]int64)
-		for _, s := range l.sites(&looks[i], traces) {
-			sign := int64(1)
-			if s.Put {
-				sign = -1
-			}
-			rest := int64(s.Hits)
-			for _, t := range s.Traces {
-				net[t.Family] += sign * int64(t.Count)
-				rest -= int64(t.Count)
-			}
-			net[s.Family] += sign * rest
+		ledger := record.RefLedger{Sites: l.sites(&looks[i], traces)}
+		for use := range ledger.Uses() {
+			net[use.Family] += use.Signed()
 		}
 		open := make(map[string]bool)
 		for family, n := range net {

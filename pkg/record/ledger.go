@@ -2,6 +2,8 @@
 
 package record
 
+import "iter"
+
 // RefLedger is the statement of one net_device's references: all holds and puts that
 // were counted, and the kernel's own count at that time.
 type RefLedger struct {
@@ -51,6 +53,45 @@ type RefTrace struct {
 	LastThread  Thread
 	// Kernel is the call trace, innermost first; empty when none was taken.
 	Kernel []uint64
+}
+
+// RefUse is a part of a ledger: what one call trace took or dropped at one place, or
+// what was done there that no trace is known of.
+type RefUse struct {
+	Place string
+	Put   bool
+	RefTrace
+}
+
+// Signed is the count, less than 0 for puts.
+func (u *RefUse) Signed() int64 {
+	if u.Put {
+		return -int64(u.Count)
+	}
+	return int64(u.Count)
+}
+
+// Uses is all that a ledger counted, by its sites in their order: each hit is in one
+// use, with the family that it is for. What no trace is known of has the site's family
+// and no times.
+func (l *RefLedger) Uses() iter.Seq[RefUse] {
+	return func(yield func(RefUse) bool) {
+		for i := range l.Sites {
+			s := &l.Sites[i]
+			left := s.Hits
+			for _, t := range s.Traces {
+				// A trace that came while the counts were read is not among them.
+				t.Count = min(t.Count, left)
+				left -= t.Count
+				if t.Count > 0 && !yield(RefUse{s.Place, s.Put, t}) {
+					return
+				}
+			}
+			if left > 0 && !yield(RefUse{s.Place, s.Put, RefTrace{Family: s.Family, Count: left}}) {
+				return
+			}
+		}
+	}
 }
 
 // ThreadState is what has become of a thread that took a reference.

@@ -62,8 +62,7 @@ func (d *decoder) begin(payload []byte) {
 	}
 	d.strings = d.strings[:0]
 	for _, r := range d.raws {
-		clear(r.body)
-		r.used = false
+		r.reset()
 	}
 }
 
@@ -83,11 +82,11 @@ func (d *decoder) next() (entry, error) {
 	tag := d.uvarint()
 	var e entry
 	switch tag & 3 {
-	case entryRaw, entryRawSized:
+	case entryRaw, entryRawSized, entryRawTurn:
 		if tag>>2 > math.MaxUint16 {
 			return e, fmt.Errorf("%w: a record's type is %d", errPayload, tag>>2)
 		}
-		e.raw = d.raw(uint16(tag>>2), tag&3 == entryRawSized)
+		e.raw = d.raw(uint16(tag>>2), tag&3)
 	case entryMade:
 		if tag>>2 >= uint64(len(d.layouts)) {
 			return e, fmt.Errorf("%w: a record is of a type that the file does not describe", errPayload)
@@ -101,8 +100,6 @@ func (d *decoder) next() (entry, error) {
 		value.Elem().SetZero()
 		d.value(l.root, value.Elem(), slots)
 		e.made, _ = value.Interface().(record.Record)
-	default:
-		return e, fmt.Errorf("%w: a record is of no known form", errPayload)
 	}
 	if d.broken {
 		return e, errPayload
@@ -159,9 +156,9 @@ func (d *decoder) bytes(n int) []byte {
 	return b
 }
 
-func (d *decoder) raw(kind uint16, sized bool) []byte {
+func (d *decoder) raw(kind uint16, form uint64) []byte {
 	state := d.raws[kind]
-	if sized {
+	if form == entryRawSized {
 		size, version := d.uvarint(), d.uvarint()
 		if size > rawMax-rawHeaderSize || version > math.MaxUint16 {
 			d.fail()
@@ -177,6 +174,10 @@ func (d *decoder) raw(kind uint16, sized bool) []byte {
 		d.fail()
 		return nil
 	}
+	if form != entryRawTurn {
+		state.copy()
+	}
+	state.body, state.before = state.before, state.body
 	t := d.time()
 	d.words(state.body)
 	d.rawBuf = append(d.rawBuf[:0], make([]byte, rawHeaderSize)...)
@@ -188,7 +189,7 @@ func (d *decoder) raw(kind uint16, sized bool) []byte {
 	return d.rawBuf
 }
 
-// words makes the next body of the last one.
+// words makes the next body of an earlier one.
 func (d *decoder) words(body []byte) {
 	for left := uint64(len(body) / 4); left > 0; {
 		skip := d.uvarint()

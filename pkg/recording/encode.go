@@ -21,6 +21,7 @@ const (
 	entryRaw      = 0 // of the ring buffer, as large as the last of its type
 	entryRawSized = 1 // its size and version follow
 	entryMade     = 2 // made in user space; the type is an index of Schema.Records
+	entryRawTurn  = 3 // as entryRaw, coded against the record of its type before the last
 )
 
 // Records of the ring begin with {type u16, version u16, size u32, time u64}.
@@ -43,12 +44,13 @@ type encoder struct {
 	raws    map[uint16]*rawState
 }
 
-// rawState is the last record of a type that came from the ring.
+// rawState are the last two records of a type that came from the ring. There are two
+// since things go there and back: what comes back is like the one before.
 type rawState struct {
-	version uint16
-	body    []byte // from the end of the header on, padded to whole words
-	size    int    // without the padding
-	used    bool   // since the block began
+	version      uint16
+	body, before []byte // from the end of the header on, padded to whole words
+	size         int    // without the padding
+	used         bool   // since the block began
 }
 
 func newEncoder(schema *Schema, types []reflect.Type) (*encoder, error) {
@@ -75,8 +77,7 @@ func (e *encoder) reset() {
 	}
 	clear(e.strings)
 	for _, r := range e.raws {
-		clear(r.body)
-		r.used = false
+		r.reset()
 	}
 }
 
@@ -105,54 +106,95 @@ func (e *encoder) raw(b []byte) error {
 		e.raws[kind] = state
 	}
 	body := b[rawHeaderSize:]
-	if state.used && state.size == len(body) && state.version == version {
-		e.uvarint(uint64(kind)<<2 | entryRaw)
-	} else {
+	if !state.used || state.size != len(body) || state.version != version {
 		e.uvarint(uint64(kind)<<2 | entryRawSized)
 		e.uvarint(uint64(len(body)))
 		e.uvarint(uint64(version))
 		state.resize(len(body))
 		state.version, state.used = version, true
+		state.copy()
+	} else if len(body) > sameStep && equalSteps(body, state.before) > equalSteps(body, state.body) {
+		e.uvarint(uint64(kind)<<2 | entryRawTurn)
+	} else {
+		e.uvarint(uint64(kind)<<2 | entryRaw)
+		state.copy()
 	}
+	state.body, state.before = state.before, state.body
 	e.time(le.Uint64(b[8:]))
 	e.words(state.body, body)
 	e.count++
 	return nil
 }
 
-// resize keeps what there is of the last record, so that the words both have are
+func (r *rawState) reset() {
+	clear(r.body)
+	clear(r.before)
+	r.used = false
+}
+
+// resize keeps what there is of the last records, so that the words both have are
 // still compared.
 func (r *rawState) resize(size int) {
-	words := (size + 3) / 4 * 4
-	old := min(r.size, size)
-	r.body = slices.Grow(r.body[:min(len(r.body), words)], words)[:words]
-	clear(r.body[old:])
+	words, old := (size+3)/4*4, min(r.size, size)
+	for _, body := range []*[]byte{&r.body, &r.before} {
+		*body = slices.Grow((*body)[:min(len(*body), words)], words)[:words]
+		clear((*body)[old:])
+	}
 	r.size = size
 }
+
+// copy makes the next record like the last, not like the one before.
+func (r *rawState) copy() { copy(r.before, r.body) }
+
+// equalSteps counts the steps of a body that are as they were.
+func equalSteps(body, before []byte) (n int) {
+	for at := 0; at+sameStep <= len(body); at += sameStep {
+		if string(before[at:at+sameStep]) == string(body[at:at+sameStep]) {
+			n++
+		}
+	}
+	return n
+}
+
+// sameStep is how many bytes are compared at once.
+const sameStep = 64
 
 // words appends what differs between two bodies of one size: pairs of {words passed
 // over, difference}, and at last the words passed over up to the end.
 func (e *encoder) words(last, body []byte) {
-	buf := e.buf
-	skip, at := uint64(0), 0
+	// So much a body takes at most: it is written without a look at the room again.
+	room := slices.Grow(e.buf, len(body)/4*wordMax+2*binary.MaxVarintLen64)
+	n := len(room)
+	room = room[:cap(room)]
+	skip, at := 0, 0
 	for ; at+8 <= len(body); at += 8 {
+		// Most of a record is the same as before, or room for a stack that is empty.
+		if at%sameStep == 0 {
+			for at+sameStep <= len(body) && string(last[at:at+sameStep]) == string(body[at:at+sameStep]) {
+				skip += sameStep / 4
+				at += sameStep
+			}
+			if at+8 > len(body) {
+				break
+			}
+		}
 		now, before := le.Uint64(body[at:]), le.Uint64(last[at:])
 		if now == before {
 			skip += 2
 			continue
 		}
 		le.PutUint64(last[at:], now)
-		if uint32(now) == uint32(before) {
-			skip++
-		} else {
-			buf = appendDifference(buf, skip, uint32(now)-uint32(before))
+		if d := uint32(now) - uint32(before); d != 0 {
+			n += putDifference(room[n:], skip, d)
 			skip = 0
+		} else {
+			skip++
 		}
-		if now>>32 == before>>32 {
-			skip++
-		} else {
-			buf = appendDifference(buf, skip, uint32(now>>32)-uint32(before>>32))
+		if d := uint32(now>>32) - uint32(before>>32); d != 0 {
+			n += putDifference(room[n:], skip, d)
 			skip = 0
+		} else {
+			skip++
 		}
 	}
 	for ; at < len(body); at += 4 {
@@ -164,26 +206,35 @@ func (e *encoder) words(last, body []byte) {
 			continue
 		}
 		le.PutUint32(last[at:], now)
-		buf = appendDifference(buf, skip, now-before)
+		n += putDifference(room[n:], skip, now-before)
 		skip = 0
 	}
 	if skip > 0 {
-		buf = binary.AppendUvarint(buf, skip)
+		n += binary.PutUvarint(room[n:], uint64(skip))
 	}
-	e.buf = buf
+	e.buf = room[:n]
 }
 
-func appendDifference(buf []byte, skip uint64, d uint32) []byte {
+// wordMax is how many bytes a word that differs takes at most: the words passed over
+// are fewer than 1<<14.
+const wordMax = 2 + binary.MaxVarintLen32
+
+// putDifference writes a pair and returns its length.
+func putDifference(b []byte, skip int, d uint32) int {
+	n := 1
 	if skip < 0x80 {
-		buf = append(buf, byte(skip))
+		b[0] = byte(skip)
 	} else {
-		buf = binary.AppendUvarint(buf, skip)
+		n = binary.PutUvarint(b, uint64(skip))
 	}
 	z := d<<1 ^ uint32(int32(d)>>31)
-	if z < 0x80 {
-		return append(buf, byte(z))
+	for z >= 0x80 {
+		b[n] = byte(z) | 0x80
+		z >>= 7
+		n++
 	}
-	return binary.AppendUvarint(buf, uint64(z))
+	b[n] = byte(z)
+	return n + 1
 }
 
 func (e *encoder) uvarint(n uint64) { e.buf = binary.AppendUvarint(e.buf, n) }

@@ -155,9 +155,9 @@ func (d *Detector) left(w *device, f *finding.Finding) {
 // taker says who took the references, if that is one: every hold is unmatched then, or
 // all of them were the same thread's.
 func (d *Detector) taker(a *purpose, f *finding.Finding, at uint64) string {
-	var holds []*entry
+	var holds []*record.RefUse
 	for i := range a.entries {
-		if e := &a.entries[i]; !e.put && e.FirstThread.TGID != 0 {
+		if e := &a.entries[i]; !e.Put && e.FirstThread.TGID != 0 {
 			holds = append(holds, e)
 		}
 	}
@@ -185,20 +185,13 @@ func (d *Detector) taker(a *purpose, f *finding.Finding, at uint64) string {
 	return fmt.Sprintf(", taken %s before by %s", age.Round(100*time.Millisecond), who)
 }
 
-func (e *entry) signed() int64 {
-	if e.put {
-		return -int64(e.Count)
-	}
-	return int64(e.Count)
-}
-
 // trace words an entry.
-func (d *Detector) trace(e *entry) finding.Trace {
+func (d *Detector) trace(e *record.RefUse) finding.Trace {
 	return wordTrace(d.known, e)
 }
 
-func wordTrace(known *finding.Knowledge, e *entry) finding.Trace {
-	t := finding.Trace{Count: e.signed(), Place: e.place, Stack: known.Stack(0, e.Kernel)}
+func wordTrace(known *finding.Knowledge, e *record.RefUse) finding.Trace {
+	t := finding.Trace{Count: e.Signed(), Place: e.Place, Stack: known.Stack(0, e.Kernel)}
 	if e.First != 0 {
 		t.First, t.Last = known.At(e.First), known.At(e.Last)
 		t.PID, t.TID, t.Comm = e.FirstThread.TGID, e.FirstThread.TID, e.FirstThread.Comm
@@ -228,10 +221,10 @@ func (d *Detector) traces(a *purpose, f *finding.Finding) {
 	}
 }
 
-func holdsFirst(all []entry) []entry {
-	var holds, puts []entry
+func holdsFirst(all []record.RefUse) []record.RefUse {
+	var holds, puts []record.RefUse
 	for _, e := range all {
-		if e.put {
+		if e.Put {
 			puts = append(puts, e)
 		} else {
 			holds = append(holds, e)
@@ -290,7 +283,7 @@ func (d *Detector) overPut(w *device, state finding.State, at uint64) *finding.F
 func (d *Detector) putTraces(a *purpose, f *finding.Finding) {
 	for i := range a.entries {
 		e := &a.entries[i]
-		if !e.put || len(f.Traces) == tracesTold {
+		if !e.Put || len(f.Traces) == tracesTold {
 			continue
 		}
 		t := d.trace(e)

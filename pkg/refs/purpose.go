@@ -15,15 +15,7 @@ import (
 type purpose struct {
 	family      string
 	holds, puts uint64
-	entries     []entry
-}
-
-// entry is one line of a purpose: a call trace, and how often it took or dropped a
-// reference.
-type entry struct {
-	put   bool
-	place string
-	record.RefTrace
+	entries     []record.RefUse
 }
 
 func (p *purpose) net() int64 { return int64(p.holds - p.puts) }
@@ -35,42 +27,23 @@ func (p *purpose) oneSided() bool { return p.puts == 0 || p.holds == 0 }
 // has most references left.
 func purposes(l *record.RefLedger) []purpose {
 	byFamily := make(map[string]*purpose)
-	add := func(family string, put bool, n uint64) *purpose {
-		a := byFamily[family]
-		if a == nil {
-			a = &purpose{family: family}
-			byFamily[family] = a
+	for use := range l.Uses() {
+		p := byFamily[use.Family]
+		if p == nil {
+			p = &purpose{family: use.Family}
+			byFamily[use.Family] = p
 		}
-		if put {
-			a.puts += n
+		if use.Put {
+			p.puts += use.Count
 		} else {
-			a.holds += n
+			p.holds += use.Count
 		}
-		return a
-	}
-	for i := range l.Sites {
-		s := &l.Sites[i]
-		left := s.Hits
-		for _, t := range s.Traces {
-			// A trace that came while the counts were read is not among them.
-			t.Count = min(t.Count, left)
-			if t.Count == 0 {
-				continue
-			}
-			left -= t.Count
-			a := add(t.Family, s.Put, t.Count)
-			a.entries = append(a.entries, entry{put: s.Put, place: s.Place, RefTrace: t})
-		}
-		if left > 0 {
-			family := s.Family
-			a := add(family, s.Put, left)
-			a.entries = append(a.entries, entry{put: s.Put, place: s.Place, RefTrace: record.RefTrace{Family: family, Count: left}})
-		}
+		p.entries = append(p.entries, use)
 	}
 	var out []purpose
 	for _, a := range byFamily {
-		slices.SortFunc(a.entries, func(x, y entry) int {
-			return cmp.Or(cmp.Compare(x.First, y.First), strings.Compare(x.place, y.place))
+		slices.SortFunc(a.entries, func(x, y record.RefUse) int {
+			return cmp.Or(cmp.Compare(x.First, y.First), strings.Compare(x.Place, y.Place))
 		})
 		out = append(out, *a)
 	}
@@ -86,14 +59,17 @@ func open(all []purpose) []purpose {
 }
 
 // words is what people call what a family is.
-func (p *purpose) words() string {
-	if words, ok := familyWords[p.family]; ok {
+func (p *purpose) words() string { return PurposeWords(p.family) }
+
+// PurposeWords is what people call what references of a family are for.
+func PurposeWords(family string) string {
+	if words, ok := familyWords[family]; ok {
 		return words
 	}
-	if p.family == record.FamilyLookup {
+	if family == record.FamilyLookup {
 		return "whoever looked it up by name or number"
 	}
-	return p.family
+	return family
 }
 
 // familyWords are for the families that have an object; the others' names are words.

@@ -31,6 +31,8 @@ var (
 	pageThreads string
 	//go:embed page/charts.js
 	pageCharts string
+	//go:embed page/devices.js
+	pageDevices string
 	//go:embed page/main.js
 	pageMain string
 )
@@ -138,7 +140,7 @@ func (p *Page) Finish(w io.Writer, about Recorded) error {
 		"{{TITLE}}", html.EscapeString("netns-trace: "+about.Host),
 		"{{VERDICT}}", html.EscapeString(verdict.String()),
 		"{{STYLE}}", pageStyle,
-		"{{SCRIPT}}", strings.Join([]string{pageModel, pageCanvas, pageFindings, pageThreads, pageCharts, pageMain}, "\n"),
+		"{{SCRIPT}}", strings.Join([]string{pageModel, pageCanvas, pageFindings, pageThreads, pageCharts, pageDevices, pageMain}, "\n"),
 		"{{DATA}}", string(data),
 	).WriteString(w, pageHTML)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/netns-trace/netns-trace/pkg/record"
-	"github.com/netns-trace/netns-trace/pkg/refs"
 	"github.com/netns-trace/netns-trace/pkg/timeline"
 )
 
@@ -48,16 +47,6 @@ type pageThread struct {
 	Cloned float64      `json:"cloned,omitempty"`
 	Exited float64      `json:"exited,omitempty"`
 	Open   bool         `json:"open,omitempty"`
-}
-
-type pageDevice struct {
-	Name     string      `json:"name"`
-	Netns    string      `json:"netns"`
-	Since    float64     `json:"since"`
-	Freed    float64     `json:"freed,omitempty"`
-	Refs     [][]float64 `json:"refs"` // at, references
-	Families []string    `json:"families"`
-	Holders  [][]float64 `json:"holders"` // at, one number for each family
 }
 
 type pageCsum struct {
@@ -157,33 +146,6 @@ func (p *Page) threads(d *pageData) {
 		}
 		d.Threads = append(d.Threads, out)
 	}
-}
-
-func (p *Page) device(dev *timeline.Device) pageDevice {
-	out := pageDevice{
-		Name: dev.Name, Netns: p.netns(dev.Netns), Since: p.at(dev.Since), Refs: [][]float64{}, Holders: [][]float64{}, Families: []string{},
-	}
-	if dev.Freed != 0 {
-		out.Freed = p.at(dev.Freed)
-	}
-	for _, pt := range dev.Refs {
-		references, _ := p.known.References(int32(pt.Values[0]))
-		out.Refs = append(out.Refs, []float64{p.at(pt.At), float64(references)})
-	}
-	for _, f := range dev.Families {
-		out.Families = append(out.Families, refs.FamilyName(f))
-	}
-	for _, pt := range dev.Holders {
-		point := []float64{p.at(pt.At)}
-		for _, v := range pt.Values {
-			point = append(point, float64(v))
-		}
-		for len(point) < 1+len(dev.Families) {
-			point = append(point, 0)
-		}
-		out.Holders = append(out.Holders, point)
-	}
-	return out
 }
 
 func (p *Page) rewriter(r *timeline.Rewriter) pageCsum {

@@ -110,26 +110,56 @@ func (m *Mail) incident(b *strings.Builder, n int, f *finding.Finding) {
 		mailLine(b, "", m.zone.clock(over.Time)+" "+over.Summary)
 	}
 	if d := f.Device; d != nil && d.Ifindex != 0 {
-		mailLine(b, "   device    ", fmt.Sprintf("%s, ifindex %d", d.Name, d.Ifindex))
+		mailLine(b, "   device     ", fmt.Sprintf("%s, ifindex %d", d.Name, d.Ifindex))
 	}
 	if f.Netns != nil {
-		mailLine(b, "   netns     ", f.Netns.String())
+		mailLine(b, "   netns      ", f.Netns.String())
 	}
 	if p := f.Process; p != nil {
-		mailLine(b, "   thread    ", fmt.Sprintf("%d (%s) of pid %d", p.TID, p.Comm, p.PID))
+		mailLine(b, "   thread     ", fmt.Sprintf("%d (%s) of pid %d", p.TID, p.Comm, p.PID))
 	}
 	for _, fact := range f.Facts {
-		mailLine(b, fmt.Sprintf("   %-10s", fact.Label), fact.Text)
+		if len(f.Traces) == 0 || !counted.MatchString(fact.Label) { // else it is below, as a stack
+			mailLine(b, fmt.Sprintf("   %-10s ", fact.Label), fact.Text)
+		}
 	}
-	mailLine(b, "   seen by   ", f.Evidence.How)
+	mailLine(b, "   seen by    ", f.Evidence.How)
 	if !f.Evidence.Complete {
-		mailLine(b, "   incomplete", " lost so far: "+lost(f.Evidence.Lost))
+		mailLine(b, "   incomplete ", "lost so far: "+lost(f.Evidence.Lost))
 	}
 	if stack := m.stacks[f.ID]; len(stack) > 0 {
-		b.WriteString("\n Call Trace:\n")
-		for _, frame := range stack {
-			fmt.Fprintf(b, "  %s\n", plain(rawAddress.ReplaceAllString(frame, "")))
-		}
+		mailStack(b, stack)
+		return
+	}
+	for _, t := range f.Traces {
+		b.WriteString("\n")
+		mailLine(b, "   ", takenOrDropped(t))
+		mailStack(b, t.Stack)
+	}
+}
+
+// counted is the label of a fact that is a call trace on one line.
+var counted = regexp.MustCompile(`^[+-][0-9]+$`)
+
+func takenOrDropped(t finding.Trace) string {
+	n, what := t.Count, "taken"
+	if n < 0 {
+		n, what = -n, "dropped"
+	}
+	text := fmt.Sprintf("%d %s at %s", n, what, t.Place)
+	if t.Comm != "" {
+		text += fmt.Sprintf(", by %s (pid %d)", t.Comm, t.PID)
+	}
+	return text
+}
+
+func mailStack(b *strings.Builder, stack []string) {
+	if len(stack) == 0 {
+		return
+	}
+	b.WriteString("\n Call Trace:\n")
+	for _, frame := range stack {
+		fmt.Fprintf(b, "  %s\n", plain(rawAddress.ReplaceAllString(frame, "")))
 	}
 }
 

@@ -27,8 +27,10 @@ type Detector struct {
 	cfg     Config
 	known   *finding.Knowledge
 	threads map[uint32]*thread // by tid
-	named   map[uint32]bool    // processes that the user chose
-	next    uint64             // the earliest deadline, 0: none
+	// clones are those whose parent is still away, by the tids of both.
+	clones map[uint32]map[uint32]*thread
+	named  map[uint32]bool // processes that the user chose
+	next   uint64          // the earliest deadline, 0: none
 }
 
 // thread is one thread that is away from home.
@@ -73,7 +75,7 @@ const (
 func New(cfg Config, known *finding.Knowledge) *Detector {
 	return &Detector{
 		cfg: cfg, known: known,
-		threads: make(map[uint32]*thread), named: make(map[uint32]bool),
+		threads: make(map[uint32]*thread), clones: make(map[uint32]map[uint32]*thread), named: make(map[uint32]bool),
 	}
 }
 
@@ -132,7 +134,7 @@ func (d *Detector) switched(r *record.NetnsSwitch, emit func(*finding.Finding)) 
 		id: r.Thread, home: r.Home, netns: r.To, since: r.When(),
 		stacks: r.Stacks.Clone(), origin: moved,
 	}
-	d.threads[r.Thread.TID] = t
+	d.add(t)
 	if !d.cfg.HomeAny {
 		d.setDeadline(t, r.When())
 	}
@@ -147,7 +149,7 @@ func (d *Detector) cloned(r *record.ThreadClone, emit func(*finding.Finding)) {
 		// stay where it is; that its parent goes back without the clone is the proof.
 		deferred: d.cfg.HomeAny || r.LeftAlone && !d.named[r.Child.TGID],
 	}
-	d.threads[r.Child.TID] = t
+	d.add(t)
 	if !t.deferred {
 		emit(d.report(t, KindCloned, r.When()))
 	}
@@ -159,7 +161,7 @@ func (d *Detector) left(tid uint32, at uint64, how end, emit func(*finding.Findi
 	if t == nil {
 		return
 	}
-	delete(d.threads, tid)
+	d.drop(tid)
 	if t.incident != "" {
 		kind := map[end]string{returned: KindRecovered, exited: KindExited, lost: KindEnded}[how]
 		emit(d.report(t, kind, at))
@@ -170,14 +172,12 @@ func (d *Detector) left(tid uint32, at uint64, how end, emit func(*finding.Findi
 // windowClosed reports the clones that a thread leaves behind when it is no longer
 // away itself.
 func (d *Detector) windowClosed(tid uint32, at uint64, how end, emit func(*finding.Finding)) {
-	for _, t := range d.sorted() {
-		if t.origin != cloned || t.parent.TID != tid || t.parentBack != 0 {
-			continue
-		}
+	for _, t := range sorted(d.clones[tid]) {
 		if t.deferred && (how == exited || !d.wasWindow(t, at)) {
 			continue
 		}
 		t.parentBack, t.parentEnd = at, how
+		d.settled(t)
 		emit(d.report(t, KindStranded, at))
 	}
 }
@@ -196,7 +196,7 @@ func (d *Detector) seen(r *record.ThreadSeen) {
 		id: r.Thread, home: r.Home, netns: r.Netns, since: r.When(),
 		origin: seenBefore,
 	}
-	d.threads[r.Thread.TID] = t
+	d.add(t)
 	d.setDeadline(t, r.When())
 }
 
@@ -207,7 +207,7 @@ func (d *Detector) process(r *record.Process, emit func(*finding.Finding)) {
 			d.named[r.Leader.TGID] = true
 		}
 	case record.ProcessExec, record.ProcessExit:
-		for _, t := range d.sorted() {
+		for _, t := range sorted(d.threads) {
 			if t.id.TGID == r.Leader.TGID {
 				d.left(t.id.TID, r.When(), exited, emit)
 			}
@@ -238,12 +238,12 @@ func (d *Detector) reconcile(r *record.AwayThreads, emit func(*finding.Finding))
 		if a.LeftBehind {
 			t.origin = unseen
 		}
-		d.threads[a.TID] = t
+		d.add(t)
 		if !d.cfg.HomeAny && (!a.LeftAlone || d.named[a.TGID]) {
 			d.setDeadline(t, max(a.Since, r.When()))
 		}
 	}
-	for _, t := range d.sorted() {
+	for _, t := range sorted(d.threads) {
 		if !alive[t.id.TID] {
 			d.left(t.id.TID, r.When(), lost, emit)
 		} else if t.origin == cloned && !alive[t.parent.TID] {
@@ -263,7 +263,7 @@ func (d *Detector) setDeadline(t *thread, from uint64) {
 func (d *Detector) overdue(now uint64, emit func(*finding.Finding)) {
 	var due []*thread
 	d.next = 0
-	for _, t := range d.sorted() {
+	for _, t := range sorted(d.threads) {
 		switch {
 		case t.deadline == 0:
 		case t.deadline <= now:

@@ -21,6 +21,13 @@ type Device struct {
 	// there were of each.
 	Families []record.HolderFamily
 	Holders  series
+	// Purposes are what its references were taken for, by the ledger, which counts
+	// since Counted; 0: there is none. Before is the usage count of that time, if
+	// Settled.
+	Purposes []*Purpose
+	Counted  uint64
+	Before   int64
+	Settled  bool
 	dev      uint64
 }
 

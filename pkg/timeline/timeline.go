@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package timeline puts records together by what they are of: where each thread was
-// when, what referred to each device that waited, what each device did to checksums,
-// how each counter of dst entries went. It is what pictures are drawn from.
+// when, what referred to each device that waited and what its references were taken
+// for, what each device did to checksums, how each counter of dst entries went. It is
+// what pictures are drawn from.
 package timeline
 
 import (
@@ -82,6 +83,8 @@ func (t *Timeline) Observe(rec record.Record) {
 		t.freed(r)
 	case *record.HolderScan:
 		t.scanned(r)
+	case *record.RefLedger:
+		t.stated(r)
 	case *record.CsumRewrite:
 		t.rewrites(at, &r.CsumDevice, &r.CsumCounts)
 	case *record.CsumCorrupt:

@@ -129,6 +129,70 @@ func TestWhoHeldADevice(t *testing.T) {
 	}
 }
 
+func TestWhatReferencesWereTakenFor(t *testing.T) {
+	trace := func(family string, count, first, last uint64) record.RefTrace {
+		return record.RefTrace{Family: family, Count: count, First: first, Last: last}
+	}
+	site := func(put bool, family string, hits uint64, traces ...record.RefTrace) record.RefSite {
+		return record.RefSite{Put: put, Family: family, Hits: hits, Traces: traces}
+	}
+	for _, test := range []struct {
+		name  string
+		sites []record.RefSite
+		want  string
+	}{
+		{"taken once", []record.RefSite{site(false, "socket", 1, trace("socket", 1, 20, 20))}, "socket since 10: 0 at 10, 1 at 20, 1 at 50"},
+		{
+			"taken twice, dropped once",
+			[]record.RefSite{site(false, "dst", 2, trace("dst", 2, 20, 40)), site(true, "dst", 1, trace("dst", 1, 30, 30))},
+			"dst since 10: 0 at 10, 1 at 20, 0 at 30, 1 at 40, 1 at 50",
+		},
+		{
+			"of many the times between are not known",
+			[]record.RefSite{site(false, "dst", 9, trace("dst", 8, 20, 40), trace("dst", 1, 45, 45)), site(true, "dst", 7, trace("dst", 7, 21, 41))},
+			"dst since 41: 1 at 41, 2 at 45, 2 at 50",
+		},
+		{"nor those without a trace", []record.RefSite{site(false, "dst", 3, trace("dst", 1, 20, 20))}, "dst since 50: 3 at 50, 3 at 50"},
+		{"taken while the ledger was read", []record.RefSite{site(false, "dst", 1, trace("dst", 1, 51, 51))}, "dst since 10: 0 at 10, 1 at 50, 1 at 50"},
+	} {
+		tl := New()
+		tl.Observe(&record.DevWait{Time: 49, Dev: 7, Since: 48, Name: "veth1"})
+		tl.Observe(&record.RefLedger{Time: 50, Dev: 7, Generation: 10, Sites: test.sites})
+		p := tl.Devices[0].Purposes[0]
+		got := fmt.Sprintf("%s since %d:", p.Family, p.Known)
+		for i, pt := range p.Left {
+			got += fmt.Sprintf("%s %d at %d", []string{"", ","}[min(i, 1)], pt.Values[0], pt.At)
+		}
+		if got != test.want {
+			t.Errorf("%s:\n%s\nwant:\n%s", test.name, got, test.want)
+		}
+	}
+}
+
+func TestALedgerIsReadAgain(t *testing.T) {
+	tl := New()
+	socket := func(at record.Time, generation uint64, hits ...uint64) {
+		r := &record.RefLedger{Time: at, Dev: 7, Generation: generation, Before: 1, Settled: true}
+		for i, n := range hits {
+			r.Sites = append(r.Sites, record.RefSite{Family: "socket", Put: i == 1, Hits: n})
+		}
+		tl.Observe(r)
+	}
+	socket(40, 10, 1) // of a device that does not wait
+	tl.Observe(&record.DevWait{Time: 49, Dev: 7, Since: 48, Name: "veth1"})
+	socket(50, 10, 2)
+	socket(60, 10, 2)
+	socket(70, 10, 2)
+	socket(80, 10, 2, 2)
+	if got, want := fmt.Sprint(tl.Devices[0].Purposes[0].Left), "[{50 [2]} {70 [2]} {80 [0]}]"; got != want {
+		t.Errorf("references %s, want %s", got, want)
+	}
+	socket(90, 11, 5) // another device of that address
+	if d := tl.Devices[0]; len(d.Purposes) != 1 || d.Counted != 11 || fmt.Sprint(d.Purposes[0].Left[0]) != "{90 [5]}" {
+		t.Errorf("counted since %d: %v", d.Counted, d.Purposes[0].Left)
+	}
+}
+
 func TestATimelineIsBounded(t *testing.T) {
 	tl := New()
 	for i := range uint32(threadsMax + 10) {

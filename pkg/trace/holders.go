@@ -12,9 +12,11 @@ import (
 
 const (
 	// holdersAgain is how often the holders of devices that go on waiting are looked
-	// at anew: a scan goes through the whole table, in the kernel.
+	// at anew though their count is the same: a scan goes through the whole table, in
+	// the kernel.
 	holdersAgain = 10 * time.Second
-	// holdersEvery bounds how often devices that newly wait may ask for a scan.
+	// holdersEvery bounds how often devices that newly wait, or whose count is another,
+	// may ask for a scan.
 	holdersEvery = 250 * time.Millisecond
 	// knownMax bounds what is remembered where the end of devices is not seen.
 	knownMax = 16384
@@ -22,7 +24,7 @@ const (
 
 // holders says when the kernel is to be asked what holds the devices that wait.
 type holders struct {
-	known   map[uint64]bool // devices that were scanned for
+	known   map[uint64]int32 // devices that were scanned for, with their usage count then
 	due     bool
 	scanned time.Time
 }
@@ -31,10 +33,11 @@ func (h *holders) observe(rec record.Record) {
 	switch r := rec.(type) {
 	case *record.DevWait:
 		if h.known == nil || len(h.known) >= knownMax {
-			h.known = make(map[uint64]bool)
+			h.known = make(map[uint64]int32)
 		}
-		if !h.known[r.Dev] || time.Since(h.scanned) >= holdersAgain {
-			h.known[r.Dev], h.due = true, true
+		// The kernel tells the count once a second: what let go is asked for then.
+		if count, ok := h.known[r.Dev]; !ok || count != r.Refcount || time.Since(h.scanned) >= holdersAgain {
+			h.known[r.Dev], h.due = r.Refcount, true
 		}
 	case *record.DevFree:
 		delete(h.known, r.Dev)
@@ -52,7 +55,7 @@ func (l *Live) lookAtHolders(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ledgers, err := l.session.RefLedgers(func(r *record.RefLedger) bool { return l.holders.known[r.Dev] })
+	ledgers, err := l.session.RefLedgers(func(r *record.RefLedger) bool { _, waits := l.holders.known[r.Dev]; return waits })
 	if err != nil {
 		return err
 	}

@@ -80,69 +80,10 @@ function line(c, at, y, points, column, style, until) {
   c.lineWidth = 1;
 }
 
-function deviceCard(d) {
-  const until = d.freed || full.to;
-  const draw = (c, at, left, right, top, bottom) => {
-    let most = 1;
-    for (const r of d.refs) most = Math.max(most, r[1]);
-    for (const h of d.holders) most = Math.max(most, h.slice(1).reduce((a, b) => a + b, 0));
-    const y = valueAxis(c, most * 1.1, left, right, top, bottom);
-    clipTo(c, left, right);
-    stack(c, at, y, d, until);
-    line(c, at, y, d.refs, 1, palette.bad, until);
-    c.strokeStyle = palette.warn;
-    c.setLineDash([4, 3]);
-    c.beginPath();
-    c.moveTo(at(d.since), top);
-    c.lineTo(at(d.since), bottom);
-    c.stroke();
-    c.setLineDash([]);
-    if (d.freed) {
-      c.fillStyle = palette.good;
-      c.fillRect(at(d.freed) - 1, top, 2, bottom - top);
-    }
-  };
-  const describe = (when) => {
-    const refs = pointAt(d.refs, when), held = pointAt(d.holders, when);
-    const lines = [`${d.name} at ${clock(when)}`];
-    if (d.freed && when > d.freed) return lines.concat("freed").join("\n");
-    if (!refs) return lines.concat("not seen waiting yet").join("\n");
-    lines.push(`${refs[1]} references left`);
-    let explained = 0;
-    d.families.forEach((name, n) => {
-      const count = held ? held[n + 1] : 0;
-      explained += count;
-      if (count) lines.push(`${count} × ${name}`);
-    });
-    if (held) lines.push(`${refs[1] - explained} that no known object explains`);
-    return lines.join("\n");
-  };
-  const canvas = chart(draw, describe);
-  const last = d.refs.at(-1);
-  return element("div", { class: "cardbox" },
-    element("h3", {}, `${d.name} of netns ${d.netns}`),
-    element("p", {}, d.freed ? `waited ${span(d.freed - d.since)}, then was freed` : `waits for ${span(data.length - d.since)}${last ? `: ${last[1]} references left` : ""}`),
-    canvas,
-    element("div", { class: "legend" }, ...d.families.map((name, n) => swatch(hue(n * 3 + 1), name)), swatch(palette.bad, "references")));
-}
-
 function swatch(style, text) {
   const dot = element("i", {});
   dot.style.background = style;
   return element("span", {}, dot, text);
-}
-
-// stack draws the holders by family, one on the other.
-function stack(c, at, y, d, until) {
-  d.holders.forEach((h, n) => {
-    const from = at(h[0]), to = at(n + 1 < d.holders.length ? d.holders[n + 1][0] : until);
-    let base = 0;
-    for (let f = 0; f < d.families.length; f++) {
-      c.fillStyle = hue(f * 3 + 1);
-      c.fillRect(from, y(base + h[f + 1]), Math.max(1, to - from), y(base) - y(base + h[f + 1]));
-      base += h[f + 1];
-    }
-  });
 }
 
 function csumCard(d) {
@@ -191,7 +132,7 @@ const moving = data.dst.filter((d) => d.points && (d.points.some((p) => p[1] !==
 
 function buildCards() {
   charts.length = 0;
-  cards("devices", data.devices, (d) => `${d.name} ${d.netns} ${d.families.join(" ")} refs`.toLowerCase(), (d) => !d.freed, deviceCard);
+  cards("devices", data.devices, (d) => `${d.name} ${d.netns} ${d.families.join(" ")} ${(d.taken || []).map((t) => t.family).join(" ")} refs`.toLowerCase(), (d) => !d.freed, deviceCard);
   cards("csum", data.csum, (d) => `${d.name} ${d.netns} ${d.by} csum`.toLowerCase(), (d) => d.verdicts.corrupt > 0, csumCard);
   cards("dst", moving, (d) => `${d.name} ${d.netns} dst`.toLowerCase(), (d) => data.failures.some((f) => f.name === `${d.name} of ${d.netns}`), dstCard);
 }
