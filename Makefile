@@ -44,9 +44,10 @@ test-kernels: ## the lab's own tests and the scenarios, on all kernels
 	$(GOTEST) -each -timeout 80m -p 1 ./test/lab ./test/scenarios
 
 .PHONY: test-readers
-test-readers: ## what is exported and the HTML page, read by the programs that they are for
-	@$(NEED) chromium tshark protobuf-compiler
+test-readers: ## what is exported, the HTML page and the metrics, read by the programs that they are for
+	@$(NEED) chromium tshark protobuf-compiler prometheus
 	$(GOTEST) -run 'Page|Tshark|Protobuf|Rows|Schema|Earlier' ./cmd/netns-trace
+	$(GOTEST) -run 'Prometheus' ./pkg/metrics
 
 .PHONY: test-faults
 test-faults: ## every variant of every fault, on all kernels: for who changes one
