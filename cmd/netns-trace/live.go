@@ -171,8 +171,7 @@ func (t *tracing) run(ctx context.Context, names *identity.Namer) error {
 		for gone := t.live.Processes.Gone; told < len(gone); told++ {
 			t.say.printf("note: pid %d (%s) exited\n", gone[told].TGID, gone[told].Comm)
 		}
-		t.service.turn(t)
-		return t.outErr != nil || t.recorder.done() || t.nothingLeft()
+		return t.service.turn(t) || t.outErr != nil || t.recorder.done() || t.nothingLeft()
 	})
 	t.service.ending()
 	if err == nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,6 +30,9 @@ type monitorOptions struct {
 	settle      time.Duration
 	quietAfter  time.Duration
 
+	maxCPU    percentage
+	maxMemory byteSize
+
 	listen    string
 	tokenFile string
 	tlsCert   string
@@ -48,6 +52,8 @@ func (o *monitorOptions) addFlags(f *pflag.FlagSet) {
 	f.Var(&oneOf{&o.logLevel, []string{"debug", "info", "warn", "error"}}, "log-level", "what is logged: debug, info, warn or error, and what is worse")
 	f.DurationVar(&o.settle, "settle", time.Minute, "an incident has ended when it has been over for so long")
 	f.DurationVar(&o.quietAfter, "quiet-after", 10*time.Minute, "one whose end cannot be seen, such as of packets, when it has been silent for so long")
+	f.Var(&o.maxCPU, "max-cpu", "leave out stacks, then probes of packets, then all but threads, while tracing takes more than this `PERCENTAGE` of one CPU, such as 1% (default: no limit)")
+	f.Var(&o.maxMemory, "max-memory", "keep this process below this `SIZE`, such as 200M, if that can be (default: no limit)")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:9435", "serve /metrics, /healthz and /readyz for Prometheus at this `ADDRESS`; empty: do not")
 	f.StringVar(&o.tokenFile, "token-file", "", "ask who reads metrics for the bearer token in this `FILE`")
 	f.StringVar(&o.tlsCert, "tls-cert", "", "serve by TLS, with the certificate in this `FILE`")
@@ -99,6 +105,8 @@ func (o *monitorOptions) check() error {
 		return usagef("--settle must be more than nothing, got %s", o.settle)
 	case o.quietAfter <= 0:
 		return usagef("--quiet-after must be more than nothing, got %s", o.quietAfter)
+	case o.maxMemory != 0 && o.maxMemory < 64<<20:
+		return usagef("--max-memory must be 64M or more: symbols and types of the kernel have to be read")
 	case (o.tlsCert == "") != (o.tlsKey == ""):
 		return usagef("--tls-cert and --tls-key need each other")
 	case o.listen == "" && (o.tokenFile != "" || o.tlsCert != "" || o.pprof):
@@ -127,7 +135,7 @@ func kernelRelease() string {
 }
 
 // reloadable are the settings that are taken without a restart.
-var reloadable = [...]string{"log-level", "settle", "quiet-after"}
+var reloadable = [...]string{"log-level", "settle", "quiet-after", "max-cpu", "max-memory"}
 
 // take takes those of next that can be, and tells what changed: what was taken, and
 // what was not.
@@ -136,6 +144,8 @@ func (o *monitorOptions) take(next *monitorOptions) (taken, later []string) {
 		was := o.flags.Lookup(f.Name)
 		switch {
 		case was == nil || was.Value.String() == f.Value.String():
+		case f.Name == "max-cpu" && o.maxCPU == 0:
+			later = append(later, f.Name) // what it takes to measure was given up
 		case slices.Contains(reloadable[:], f.Name):
 			// It was checked when it was read.
 			_ = was.Value.Set(f.Value.String())
@@ -169,5 +179,36 @@ func (o *oneOf) Set(text string) error {
 		return fmt.Errorf("it is %s, not %q", strings.Join(o.words, ", "), text)
 	}
 	*o.value = text
+	return nil
+}
+
+// percentage is a flag such as 1%, kept as a share: 0.01. 0 is no limit.
+type percentage float64
+
+func (p *percentage) String() string {
+	if *p == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(float64(*p)*100, 'g', -1, 64) + "%"
+}
+
+// Type implements pflag.Value.
+func (*percentage) Type() string { return "PERCENTAGE" }
+
+// Set implements pflag.Value.
+func (p *percentage) Set(text string) error {
+	if text == "" {
+		*p = 0
+		return nil
+	}
+	number, ok := strings.CutSuffix(text, "%")
+	n, err := strconv.ParseFloat(number, 64)
+	switch {
+	case !ok || err != nil:
+		return fmt.Errorf("%q is no percentage: write it as 1%%", text)
+	case !(n >= 0.1 && n <= 10000): // NaN is neither
+		return fmt.Errorf("it must be 0.1%% or more, not %s: reading nothing takes about as much; for no limit leave it out", text)
+	}
+	*p = percentage(n / 100)
 	return nil
 }

@@ -24,6 +24,7 @@ type liveOptions struct {
 	follow   bool
 	only     []string
 	required []string // of only: what the user named, and cannot be left out
+	leftOut  []string // classes that a budget leaves out
 	home     string
 	away     time.Duration
 	duration time.Duration
@@ -116,6 +117,9 @@ func (o *liveOptions) check() error {
 	if err := o.checkOnly(); err != nil {
 		return err
 	}
+	isLeftOut := func(class string) bool { return slices.Contains(o.leftOut, class) }
+	o.only = slices.DeleteFunc(slices.Clone(o.only), isLeftOut)
+	o.required = slices.DeleteFunc(slices.Clone(o.required), isLeftOut)
 	if err := checkAvoid(o.avoid); err != nil {
 		return err
 	}

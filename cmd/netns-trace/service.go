@@ -38,6 +38,8 @@ type service struct {
 	metrics *metrics.Metrics
 	server  *metrics.Server // nil: nothing is served
 	health  monitor.Health
+	budget  keeper
+	again   bool // trace anew
 }
 
 func runMonitor(ctx context.Context, o *monitorOptions, args []string) error {
@@ -55,12 +57,29 @@ func runMonitor(ctx context.Context, o *monitorOptions, args []string) error {
 	if err := s.serve(); err != nil {
 		return err
 	}
-	t := &tracing{options: &o.live, say: speaker{logLines{s.log}}, out: s, service: s}
-	if err := errors.Join(t.trace(ctx), s.server.Close()); err != nil {
+	s.budget = keeper{log: s.log}
+	s.budget.set(o)
+	if err := errors.Join(s.trace(ctx), s.server.Close()); err != nil {
 		return err
 	}
-	s.log.Info("ended", "incidents_open", s.book.Open(), "records", t.live.Records)
+	s.log.Info("ended", "incidents_open", s.book.Open())
 	return nil
+}
+
+// trace traces until the end, anew when the budget wants other classes.
+func (s *service) trace(ctx context.Context) error {
+	for {
+		live := s.options.live
+		live.leftOut = s.budget.leaves()
+		t := &tracing{options: &live, say: speaker{logLines{s.log}}, out: s, service: s}
+		s.again = false
+		if err := t.trace(ctx); err != nil || !s.again || ctx.Err() != nil {
+			return err
+		}
+		// What is still so will be found again.
+		s.book.Restart()
+		s.metrics.Restart()
+	}
 }
 
 func (s *service) serve() (err error) {
@@ -94,14 +113,18 @@ func (s *service) tell(e *incident.Event) {
 // ready says that everything is attached.
 func (s *service) ready(t *tracing) {
 	s.health.SetReady(true)
+	s.budget.ready(t, time.Now())
 	s.log.Info("watching", "version", versionString(), "what", strings.Join(t.watched(), ", "))
 	s.heard(s.manager.Ready("watching " + strings.Join(t.watched(), ", ")))
 }
 
-// ending says that the end has begun.
+// ending says that the end has begun, of tracing or of the service.
 func (s *service) ending() {
-	if s != nil {
-		s.health.SetReady(false)
+	if s == nil {
+		return
+	}
+	s.health.SetReady(false)
+	if !s.again {
 		s.heard(s.manager.Stopping())
 	}
 }
@@ -116,19 +139,26 @@ func (s *service) heard(err error) {
 // once a second.
 const turnEvery = time.Second
 
-// turn is called between records.
-func (s *service) turn(t *tracing) {
+// turn is called between records. It reports whether tracing has to end, to begin
+// anew.
+func (s *service) turn(t *tracing) bool {
 	if s == nil {
-		return
+		return false
 	}
-	now := time.Now()
-	if now.Sub(s.turned) < turnEvery {
-		return
+	if now := time.Now(); now.Sub(s.turned) >= turnEvery {
+		s.lookAfter(t, now)
 	}
+	return s.again
+}
+
+func (s *service) lookAfter(t *tracing, now time.Time) {
 	s.turned = now
 	s.health.Turned(now)
 	s.book.Tick(now)
-	s.metrics.Set(stateOf(t))
+	if s.again = s.budget.turn(t, now) || s.again; s.again {
+		return
+	}
+	s.metrics.Set(s.state(t, now))
 	select {
 	case <-s.hup:
 		s.reload()
@@ -161,6 +191,7 @@ func (s *service) reload() {
 	taken, later := s.options.take(next)
 	s.level.Set(s.options.level())
 	s.book.Set(s.options.bookOptions())
+	s.budget.set(s.options)
 	if err := s.server.Reload(); err != nil {
 		s.log.Error("the token and the certificate of before stay: " + err.Error())
 	}
@@ -170,11 +201,18 @@ func (s *service) reload() {
 	}
 }
 
-// stateOf is how tracing is now, for the metrics.
+// state is how tracing is now, for the metrics.
+func (s *service) state(t *tracing, now time.Time) metrics.State {
+	state := stateOf(t)
+	s.budget.tell(&state, now)
+	return state
+}
+
 func stateOf(t *tracing) metrics.State {
 	s := metrics.State{
 		Records: t.live.Records, Lost: make(map[metrics.Lost]uint64), Probes: make(map[metrics.Probe]int),
-		CPU: map[string]float64{metrics.PartUserSpace: userSpaceCPU().Seconds()},
+		CPU:  map[string]float64{metrics.PartUserSpace: userSpaceCPU().Seconds()},
+		Over: make(map[string]bool),
 	}
 	for key, n := range t.live.Losses() {
 		class, cause, _ := strings.Cut(key, " ")
