@@ -25,6 +25,15 @@ install: netns-trace ## install it below PREFIX (/usr/local), with shell complet
 	./netns-trace completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/netns-trace
 	./netns-trace completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_netns-trace
 
+.PHONY: packages
+packages: netns-trace ## a Debian and an RPM package, in build/
+	install -D -m 0755 netns-trace build/netns-trace
+	install -d build/man build/completion
+	./netns-trace man build/man
+	for shell in bash zsh; do ./netns-trace completion $$shell > build/completion/$$shell; done
+	for form in deb rpm; do VERSION=$(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0+$(VERSION)) ARCH=$$($(GO) env GOARCH) \
+		$(GO) tool -modfile=test/tools/nfpm/go.mod nfpm package -f deploy/nfpm/nfpm.yaml -p $$form -t build/; done
+
 .PHONY: demo
 demo: ## boot a kernel, cause each bug, and watch netns-trace name it
 	@$(NEED) $(LAB_PACKAGES)
@@ -47,7 +56,7 @@ test-kernels: ## the lab's own tests and the scenarios, on all kernels
 test-readers: ## what is exported, the HTML page and the metrics, read by the programs that they are for
 	@$(NEED) chromium tshark protobuf-compiler prometheus
 	$(GOTEST) -run 'Page|Tshark|Protobuf|Rows|Schema|Earlier' ./cmd/netns-trace
-	$(GOTEST) -run 'Prometheus' ./pkg/metrics
+	$(GOTEST) -run 'Prometheus|Promtool' ./pkg/metrics ./deploy
 
 .PHONY: test-faults
 test-faults: ## every variant of every fault, on all kernels: for who changes one
@@ -98,7 +107,7 @@ lab: ## fetch the kernels of the matrix into .lab/
 
 .PHONY: clean
 clean: ## remove what was built; .lab/ stays (remove it by hand to fetch anew)
-	rm -f netns-trace
+	rm -rf netns-trace build
 
 .PHONY: help
 help: ## this list

@@ -136,7 +136,7 @@ func newRootCommand() *cobra.Command {
 	root.SetUsageTemplate(root.UsageTemplate() + exitStatusHelp)
 	root.AddCommand(newRefsCommand(), newHoldersCommand(),
 		newMonitorCommand(), newRecordCommand(), newReportCommand(), newExportCommand(), newRedactCommand(),
-		newDoctorCommand(), newVersionCommand())
+		newDoctorCommand(), newVersionCommand(), newManCommand())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root
 }

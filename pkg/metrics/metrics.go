@@ -7,6 +7,7 @@ package metrics
 
 import (
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -72,6 +73,25 @@ func New(version string) *Metrics {
 
 // Gatherer gives all metrics, to be exported.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
+
+// Names are those of all metrics that are the service's own, also of those that have
+// no value yet.
+func (m *Metrics) Names() []string {
+	descriptions := make(chan *prometheus.Desc)
+	go func() {
+		defer close(descriptions)
+		m.registry.Describe(descriptions)
+	}()
+	var names []string
+	for d := range descriptions {
+		// A description tells its name in words only.
+		_, rest, _ := strings.Cut(d.String(), `fqName: "`)
+		if name, _, ok := strings.Cut(rest, `"`); ok && strings.HasPrefix(name, namespace) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 // Take implements incident.Sink.
 func (m *Metrics) Take(e *incident.Event) {
