@@ -161,6 +161,7 @@ func (t *tracing) run(ctx context.Context, names *identity.Namer) error {
 	if err := t.recorder.launch(); err != nil {
 		return err
 	}
+	t.giveUp()
 	if t.options.duration > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, t.options.duration)
