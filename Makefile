@@ -25,6 +25,15 @@ install: netns-trace ## install it below PREFIX (/usr/local), with shell complet
 	./netns-trace completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/netns-trace
 	./netns-trace completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_netns-trace
 
+.PHONY: packages
+packages: netns-trace ## a Debian and an RPM package, in build/
+	install -D -m 0755 netns-trace build/netns-trace
+	install -d build/man build/completion
+	./netns-trace man build/man
+	for shell in bash zsh; do ./netns-trace completion $$shell > build/completion/$$shell; done
+	for form in deb rpm; do VERSION=$(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0+$(VERSION)) ARCH=$$($(GO) env GOARCH) \
+		$(GO) tool -modfile=test/tools/nfpm/go.mod nfpm package -f deploy/nfpm/nfpm.yaml -p $$form -t build/; done
+
 .PHONY: demo
 demo: ## boot a kernel, cause each bug, and watch netns-trace name it
 	@$(NEED) $(LAB_PACKAGES)
@@ -44,10 +53,11 @@ test-kernels: ## the lab's own tests and the scenarios, on all kernels
 	$(GOTEST) -each -timeout 80m -p 1 ./test/lab ./test/scenarios
 
 .PHONY: test-readers
-test-readers: ## what is exported and the HTML page, read by the programs that they are for
-	@$(NEED) chromium tshark protobuf-compiler
+test-readers: ## what is exported, the HTML page and the metrics, read by the programs that they are for
+	@$(NEED) chromium tshark protobuf-compiler prometheus
 	@if command -v npm; then npm --prefix test/readers install --no-package-lock --ignore-scripts --no-audit --no-fund; fi
 	$(GOTEST) -run 'Page|Tshark|Protobuf|Rows|DuckDB|Schema|Earlier' ./cmd/netns-trace
+	$(GOTEST) -run 'Prometheus|Promtool' ./pkg/metrics ./deploy
 
 .PHONY: test-faults
 test-faults: ## every variant of every fault, on all kernels: for who changes one
@@ -98,7 +108,7 @@ lab: ## fetch the kernels of the matrix into .lab/
 
 .PHONY: clean
 clean: ## remove what was built; .lab/ stays (remove it by hand to fetch anew)
-	rm -f netns-trace
+	rm -rf netns-trace build
 
 .PHONY: help
 help: ## this list

@@ -35,7 +35,7 @@ func story(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	records, raws := incident(t)
+	records, raws := storyRecords(t)
 	clock := records[0].(*record.Clock)
 	if err := r.Begin(recording.Start{
 		Tool: "test", Config: testConfig(), Zone: recording.Zone{Name: "UTC"},

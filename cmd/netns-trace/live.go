@@ -27,6 +27,16 @@ import (
 
 // live traces the running kernel.
 func live(ctx context.Context, o *liveOptions) error {
+	t := &tracing{options: o, say: o.speaker(), out: o.writer(os.Stdout)}
+	if err := t.trace(ctx); err != nil {
+		return err
+	}
+	return t.verdict()
+}
+
+// trace attaches, traces until there is a reason to end, and detaches.
+func (t *tracing) trace(ctx context.Context) error {
+	o := t.options
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -35,26 +45,23 @@ func live(ctx context.Context, o *liveOptions) error {
 		return err
 	}
 	names := identity.New("")
-	targets, err := findTargets(names, o.pids)
-	if err != nil {
+	if t.targets, err = findTargets(names, o.pids); err != nil {
 		return err
 	}
 	sys, err := examine()
 	if err != nil {
 		return err
 	}
-	rec, err := openRecorder(ctx, o.record)
-	if err != nil {
+	if t.recorder, err = openRecorder(ctx, o.record); err != nil {
 		return err
 	}
-	say := o.speaker()
 	// The symbols take the longest to read of all; they are read while the rest
 	// gets ready.
 	var reading sync.WaitGroup
 	reading.Go(func() { sys.kernel.Symbols() })
 	defer reading.Wait()
 
-	session, err := probe.Open(ctx, sys.kernel, probe.Options{
+	t.session, err = probe.Open(ctx, sys.kernel, probe.Options{
 		Detectors: o.only,
 		Names:     true,
 		Required:  o.required,
@@ -62,32 +69,25 @@ func live(ctx context.Context, o *liveOptions) error {
 		RingBytes: o.ringBytes,
 		Threads: probe.ThreadsOptions{
 			All:  len(o.pids) == 0 && len(o.comms) == 0,
-			PIDs: targets.pids(), Comms: o.comms, Follow: o.follow,
+			PIDs: t.targets.pids(), Comms: o.comms, Follow: o.follow,
 			HomeInode: home, Away: o.away,
 		},
-		Refs: o.refsOptions(say.progress("attaching to reference sites")),
+		Refs: o.refsOptions(t.say.progress("attaching to reference sites")),
 		Csum: probe.CsumOptions{Every: o.csumEvery, PerSecond: o.csumRate},
 	})
 	if err != nil {
-		rec.discard()
+		t.recorder.discard()
 		if ctx.Err() != nil {
 			return errors.New("interrupted before anything was watched")
 		}
 		return explain(err)
 	}
-	t := &tracing{
-		options: o, say: say, session: session, targets: targets,
-		out: o.writer(os.Stdout), started: time.Now(), recorder: rec,
-	}
+	t.started = time.Now()
 	err = t.start(names, sys)
 	if err == nil {
 		err = t.run(ctx, names)
 	}
-	err = errors.Join(err, t.recorder.finish(t), session.Close())
-	if err != nil {
-		return err
-	}
-	return t.verdict()
+	return errors.Join(err, t.recorder.finish(t), t.session.Close())
 }
 
 // tracing is one run from "attached" to the last summary.
@@ -103,6 +103,7 @@ type tracing struct {
 	outErr  error
 
 	recorder *recorder // nil: nothing is recorded
+	service  *service  // nil: it is no service
 }
 
 func (t *tracing) start(names *identity.Namer, sys system) error {
@@ -160,6 +161,7 @@ func (t *tracing) run(ctx context.Context, names *identity.Namer) error {
 	if err := t.recorder.launch(); err != nil {
 		return err
 	}
+	t.giveUp()
 	if t.options.duration > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, t.options.duration)
@@ -170,8 +172,9 @@ func (t *tracing) run(ctx context.Context, names *identity.Namer) error {
 		for gone := t.live.Processes.Gone; told < len(gone); told++ {
 			t.say.printf("note: pid %d (%s) exited\n", gone[told].TGID, gone[told].Comm)
 		}
-		return t.outErr != nil || t.recorder.done() || t.nothingLeft()
+		return t.service.turn(t) || t.outErr != nil || t.recorder.done() || t.nothingLeft()
 	})
+	t.service.ending()
 	if err == nil {
 		err = t.live.Finish()
 	}
@@ -226,6 +229,10 @@ func (t *tracing) ready() error {
 	t.live.Attached = func(plan []probe.Outcome) { t.say.printf("note: module loaded: now\n%s", indent(planText(plan))) }
 	if t.options.verbose {
 		t.say.printf("%s", planText(t.session.Plan()))
+	}
+	if t.service != nil {
+		t.service.ready(t)
+		return nil
 	}
 	t.say.printf("watching %s; Ctrl-C ends\n%s", strings.Join(t.watched(), ", "), t.recorder.where())
 	return nil

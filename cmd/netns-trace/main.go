@@ -39,14 +39,14 @@ func main() {
 }
 
 func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), endingSignals()...)
+	root := newRootCommand()
+	root.SetArgs(args)
+	ctx, stop := signal.NotifyContext(context.Background(), endingSignals(reloads(root, args))...)
 	defer stop()
 	// After the first signal the next one ends the process at once; the kernel
 	// then removes what is attached.
 	context.AfterFunc(ctx, stop)
 
-	root := newRootCommand()
-	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	status := statusOf(err)
 	switch status {
@@ -72,11 +72,17 @@ func statusOf(err error) int {
 	return exitError
 }
 
+// reloads reports whether the command is one that takes SIGHUP for itself.
+func reloads(root *cobra.Command, args []string) bool {
+	cmd, _, err := root.Find(args)
+	return err == nil && cmd.Annotations[annotationReloads] != ""
+}
+
 // endingSignals are those that mean "leave". A terminal that closes is one,
-// unless the user said with nohup that it shall not be.
-func endingSignals() []os.Signal {
+// unless the user said with nohup that it shall not be, or the command reloads.
+func endingSignals(reloads bool) []os.Signal {
 	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) {
+	if !reloads && !signal.Ignored(syscall.SIGHUP) {
 		signals = append(signals, syscall.SIGHUP)
 	}
 	return signals
@@ -129,8 +135,8 @@ func newRootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.SetUsageTemplate(root.UsageTemplate() + exitStatusHelp)
 	root.AddCommand(newRefsCommand(), newHoldersCommand(),
-		newRecordCommand(), newReportCommand(), newExportCommand(), newRedactCommand(),
-		newDoctorCommand(), newVersionCommand())
+		newMonitorCommand(), newRecordCommand(), newReportCommand(), newExportCommand(), newRedactCommand(),
+		newDoctorCommand(), newVersionCommand(), newManCommand())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root
 }

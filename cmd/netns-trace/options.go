@@ -24,6 +24,7 @@ type liveOptions struct {
 	follow   bool
 	only     []string
 	required []string // of only: what the user named, and cannot be left out
+	leftOut  []string // classes that a budget leaves out
 	home     string
 	away     time.Duration
 	duration time.Duration
@@ -53,6 +54,12 @@ type liveOptions struct {
 
 func (o *liveOptions) addFlags(f *pflag.FlagSet) {
 	f.SortFlags = false
+	o.addWatchFlags(f)
+	o.addOutputFlags(f)
+}
+
+// addWatchFlags are those of what is watched, and how.
+func (o *liveOptions) addWatchFlags(f *pflag.FlagSet) {
 	f.IntSliceVarP(&o.pids, "pid", "p", nil, "watch the threads of these processes only (repeatable; default: all processes)")
 	f.StringSliceVar(&o.comms, "comm", nil, "watch the threads of processes of these names, also of those that start later")
 	f.BoolVarP(&o.follow, "follow", "f", false, "with --pid or --comm: also watch the children that those processes start")
@@ -60,24 +67,28 @@ func (o *liveOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.home, "home", "", "where threads belong: a network namespace by `NETNS` (name, path or inode number), or \"any\" "+
 		"for daemons whose threads live in several on purpose (default: that of the process's first thread)")
 	f.DurationVar(&o.away, "away", 5*time.Second, "how long a thread may be away from home before it is reported")
-	f.DurationVarP(&o.duration, "duration", "d", 0, "stop after this time (default: Ctrl-C)")
 	f.StringVar(&o.refs, "refs", refsAuto, "how references of devices are followed: sites (each dev_hold and dev_put is counted, where the "+
 		"kernel's code does it), functions (by the objects that hold them), or auto (both, as far as this kernel allows)")
 	f.StringVar(&o.device, "device", "", "count the references of devices of this `NAME` only")
 	f.BoolVar(&o.hotSites, "hot-sites", false, "count also the references that are taken and dropped for every packet (tun, IPsec, nlmon)")
 	f.Uint32Var(&o.csumEvery, "csum-every", 1, "verify the checksum of one in `N` packets that a device has marked as verified; all are counted")
 	f.Uint32Var(&o.csumRate, "csum-rate", 10000, "verify at most `N` of those a second; the others are counted as unchecked (0: verify none)")
-	f.StringVar(&o.format, "format", formText, "how findings are printed: text, json, or references only as kernel developers read them: ref_tracker, balance")
-	f.BoolVar(&o.json, "json", false, "the same as --format json: one finding a line")
-	f.BoolVarP(&o.quiet, "quiet", "q", false, "print findings only: no start message, no last summary")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print whole stacks, and how each thing is seen on this kernel")
 	f.BoolVar(&o.rawAddrs, "raw-addresses", false, "print kernel and user addresses beside the symbols of stacks")
-	f.StringVar(&o.color, "color", "auto", "colour the text: auto, always or never")
 	f.StringVar(&o.readyFile, "ready-file", "", "create this `FILE` once everything is attached")
 	f.StringSliceVar(&o.avoid, "avoid", nil, "ways of attaching not to use, such as fentry: "+kindNames())
 	f.IntVar(&o.ringBytes, "buffer", 1<<20, "`BYTES` of the buffer between kernel and user space, a power of two")
 	f.IntVar(&o.objects, "objects", 1<<16, "keep track of up to `N` objects that hold devices; each takes about 150 bytes of kernel memory")
 	f.Uint32Var(&o.devices, "devices", 2048, "count the references of up to `N` devices; each takes about 8 KB of kernel memory")
+}
+
+// addOutputFlags are those of findings shown to a person or a pipe, and of when to end.
+func (o *liveOptions) addOutputFlags(f *pflag.FlagSet) {
+	f.DurationVarP(&o.duration, "duration", "d", 0, "stop after this time (default: Ctrl-C)")
+	f.StringVar(&o.format, "format", formText, "how findings are printed: text, json, or references only as kernel developers read them: ref_tracker, balance")
+	f.BoolVar(&o.json, "json", false, "the same as --format json: one finding a line")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print findings only: no start message, no last summary")
+	f.StringVar(&o.color, "color", "auto", "colour the text: auto, always or never")
 }
 
 func kindNames() string {
@@ -106,6 +117,9 @@ func (o *liveOptions) check() error {
 	if err := o.checkOnly(); err != nil {
 		return err
 	}
+	isLeftOut := func(class string) bool { return slices.Contains(o.leftOut, class) }
+	o.only = slices.DeleteFunc(slices.Clone(o.only), isLeftOut)
+	o.required = slices.DeleteFunc(slices.Clone(o.required), isLeftOut)
 	if err := checkAvoid(o.avoid); err != nil {
 		return err
 	}

@@ -20,9 +20,9 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/trace"
 )
 
-// incident are the records of a host on which a thread is stranded, a device waits
+// storyRecords are the records of a host on which a thread is stranded, a device waits
 // and is freed, and records are lost: some as bytes of the ring, as they come there.
-func incident(t testing.TB) (records []record.Record, raws [][]byte) {
+func storyRecords(t testing.TB) (records []record.Record, raws [][]byte) {
 	const second = uint64(time.Second)
 	at := 100 * second
 	home, redis := record.NetnsID{Cookie: 1, Inode: 4026531840}, record.NetnsID{Cookie: 9, Inode: 4026532132}
@@ -93,7 +93,7 @@ func recordIncident(t *testing.T, o recording.Options) (json, text string, files
 	if err != nil {
 		t.Fatal(err)
 	}
-	records, raws := incident(t)
+	records, raws := storyRecords(t)
 	clock := records[0].(*record.Clock)
 	zone := recording.Zone{Name: "TST", Offset: 3600}
 	if err := r.Begin(recording.Start{

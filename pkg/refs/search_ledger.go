@@ -102,7 +102,7 @@ func (s *Searches) ledgerTraces(f *finding.Finding, p *purpose) {
 	entries := holdsFirst(p.entries)
 	for i := range entries {
 		e := &entries[i]
-		if e.put || len(f.Traces) == tracesTold {
+		if e.Put || len(f.Traces) == tracesTold {
 			break
 		}
 		t := wordTrace(s.known, e)

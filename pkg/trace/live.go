@@ -247,6 +247,12 @@ func (l *Live) lookAtLosses() error {
 	return nil
 }
 
+// Lose feeds a loss that is not the kernel's: something that this program left out.
+func (l *Live) Lose(loss *record.Loss) {
+	loss.Time = record.Time(probe.Now())
+	l.engine.Feed(loss)
+}
+
 // Losses is everything that was lost, by "detector cause".
 func (l *Live) Losses() map[string]uint64 {
 	out := make(map[string]uint64, len(l.lost))

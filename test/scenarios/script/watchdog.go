@@ -79,7 +79,7 @@ func guestProcesses() []guestProcess {
 		pid, _ := strconv.Atoi(filepath.Base(dir))
 		parents[pid] = parent
 		if exe, _ := os.Readlink(dir + "/exe"); exe != "" { // a kernel thread has none
-			out = append(out, guestProcess{pid: pid, comm: string(stat[bytes.IndexByte(stat, '('):end+1])})
+			out = append(out, guestProcess{pid: pid, comm: string(stat[bytes.IndexByte(stat, '(') : end+1])})
 		}
 	}
 	for i, p := range out {

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/netns-trace/netns-trace/pkg/finding"
+	"github.com/netns-trace/netns-trace/pkg/incident"
+	"github.com/netns-trace/netns-trace/pkg/metrics"
+	"github.com/netns-trace/netns-trace/pkg/monitor"
+	"github.com/netns-trace/netns-trace/pkg/settings"
+	"github.com/netns-trace/netns-trace/pkg/systemd"
+)
+
+// service is what makes tracing a service. A nil one does nothing.
+type service struct {
+	options *monitorOptions
+	args    []string // as typed
+	log     *slog.Logger
+	level   *slog.LevelVar
+	book    *incident.Book
+	sinks   []incident.Sink
+	manager *systemd.Notifier
+	hup     chan os.Signal
+	turned  time.Time
+	alive   time.Time
+
+	metrics *metrics.Metrics
+	server  *metrics.Server // nil: nothing is served
+	health  monitor.Health
+	budget  keeper
+	again   bool // trace anew
+}
+
+func runMonitor(ctx context.Context, o *monitorOptions, args []string) error {
+	s := &service{options: o, args: args, level: new(slog.LevelVar), hup: make(chan os.Signal, 1)}
+	s.level.Set(o.level())
+	s.log = monitor.NewLogger(os.Stderr, o.logFormat, s.level)
+	s.manager = systemd.FromEnvironment(os.Getenv, os.Getpid())
+	s.metrics = metrics.New(versionString())
+	s.sinks = []incident.Sink{&monitor.Log{Logger: s.log}, s.metrics}
+	s.book = incident.NewBook(o.bookOptions(), s.tell)
+	signal.Notify(s.hup, syscall.SIGHUP)
+	defer signal.Stop(s.hup)
+
+	// First: a port that is in use is better told before anything is attached.
+	if err := s.serve(); err != nil {
+		return err
+	}
+	s.budget = keeper{log: s.log}
+	s.budget.set(o)
+	if err := errors.Join(s.trace(ctx), s.server.Close()); err != nil {
+		return err
+	}
+	s.log.Info("ended", "incidents_open", s.book.Open())
+	return nil
+}
+
+// trace traces until the end, anew when the budget wants other classes.
+func (s *service) trace(ctx context.Context) error {
+	for {
+		live := s.options.live
+		live.leftOut = s.budget.leaves()
+		t := &tracing{options: &live, say: speaker{logLines{s.log}}, out: s, service: s}
+		s.again = false
+		if err := t.trace(ctx); err != nil || !s.again || ctx.Err() != nil {
+			return err
+		}
+		// What is still so will be found again.
+		s.book.Restart()
+		s.metrics.Restart()
+	}
+}
+
+func (s *service) serve() (err error) {
+	o := s.options
+	if o.listen == "" {
+		return nil
+	}
+	s.server, err = s.metrics.Serve(metrics.ServerOptions{
+		Listen: o.listen, TokenFile: o.tokenFile, CertFile: o.tlsCert, KeyFile: o.tlsKey, PProf: o.pprof,
+		Healthy: s.health.Healthy, Ready: s.health.Ready, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.log.Info("metrics are served", "address", s.server.Addr().String(), "token", o.tokenFile != "", "tls", o.tlsCert != "")
+	return nil
+}
+
+// Write implements report.Writer: findings go to the book, which never fails.
+func (s *service) Write(f *finding.Finding) error {
+	s.book.Observe(f)
+	return nil
+}
+
+func (s *service) tell(e *incident.Event) {
+	for _, sink := range s.sinks {
+		sink.Take(e)
+	}
+}
+
+// ready says that everything is attached.
+func (s *service) ready(t *tracing) {
+	s.health.SetReady(true)
+	s.budget.ready(t, time.Now())
+	s.log.Info("watching", "version", versionString(), "what", strings.Join(t.watched(), ", "))
+	s.heard(s.manager.Ready("watching " + strings.Join(t.watched(), ", ")))
+}
+
+// ending says that the end has begun, of tracing or of the service.
+func (s *service) ending() {
+	if s == nil {
+		return
+	}
+	s.health.SetReady(false)
+	if !s.again {
+		s.heard(s.manager.Stopping())
+	}
+}
+
+func (s *service) heard(err error) {
+	if err != nil {
+		s.log.Warn(err.Error())
+	}
+}
+
+// turnEvery is how often the service looks after itself. Tracing turns at least
+// once a second.
+const turnEvery = time.Second
+
+// turn is called between records. It reports whether tracing has to end, to begin
+// anew.
+func (s *service) turn(t *tracing) bool {
+	if s == nil {
+		return false
+	}
+	if now := time.Now(); now.Sub(s.turned) >= turnEvery {
+		s.lookAfter(t, now)
+	}
+	return s.again
+}
+
+func (s *service) lookAfter(t *tracing, now time.Time) {
+	s.turned = now
+	s.health.Turned(now)
+	s.book.Tick(now)
+	if s.again = s.budget.turn(t, now) || s.again; s.again {
+		return
+	}
+	s.metrics.Set(s.state(t, now))
+	select {
+	case <-s.hup:
+		s.reload()
+	default:
+	}
+	if every := s.manager.Watchdog() / 3; every > 0 && now.Sub(s.alive) >= every {
+		s.alive = now
+		s.heard(s.manager.Alive())
+	}
+}
+
+// reload reads the settings again and takes what can be taken while tracing.
+func (s *service) reload() {
+	s.heard(s.manager.Reloading())
+	defer func() { s.heard(s.manager.Ready("watching")) }()
+	next := new(monitorOptions)
+	flags := newMonitorFlags(next)
+	err := flags.Parse(s.args)
+	var places settings.Places
+	if err == nil {
+		places, err = next.load(flags)
+	}
+	if err == nil {
+		err = places.Locate(next.check())
+	}
+	if err != nil {
+		s.log.Error("the settings are not taken: " + strings.ReplaceAll(err.Error(), "\n", "; "))
+		return
+	}
+	taken, later := s.options.take(next)
+	s.level.Set(s.options.level())
+	s.book.Set(s.options.bookOptions())
+	s.budget.set(s.options)
+	if err := s.server.Reload(); err != nil {
+		s.log.Error("the token and the certificate of before stay: " + err.Error())
+	}
+	s.log.Info("settings read again", "taken", strings.Join(taken, " "))
+	if len(later) > 0 {
+		s.log.Warn("settings that need a restart were changed", "settings", strings.Join(later, " "))
+	}
+}
+
+// state is how tracing is now, for the metrics.
+func (s *service) state(t *tracing, now time.Time) metrics.State {
+	state := stateOf(t)
+	s.budget.tell(&state, now)
+	return state
+}
+
+func stateOf(t *tracing) metrics.State {
+	s := metrics.State{
+		Records: t.live.Records, Lost: make(map[metrics.Lost]uint64), Probes: make(map[metrics.Probe]int),
+		CPU:  map[string]float64{metrics.PartUserSpace: userSpaceCPU().Seconds()},
+		Over: make(map[string]bool),
+	}
+	for key, n := range t.live.Losses() {
+		class, cause, _ := strings.Cut(key, " ")
+		s.Lost[metrics.Lost{Class: class, Cause: cause}] = n
+	}
+	for _, o := range t.session.Plan() {
+		way := "none"
+		switch {
+		case o.Way != nil:
+			way = string(o.Way.Kind)
+		case o.WaitsFor != "":
+			way = "module"
+		}
+		s.Probes[metrics.Probe{Class: o.Detector, Way: way}]++
+	}
+	return s
+}
+
+// userSpaceCPU is the time that this process has taken, in user mode and in the
+// kernel on its behalf.
+func userSpaceCPU() time.Duration {
+	var u unix.Rusage
+	// It fails for a bad argument only.
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
