@@ -24,6 +24,7 @@ type Namer struct {
 	process map[uint32]record.ProcessName
 	counted map[record.NetnsID]int // how often asked for the sake of a counter
 	named   namedStacks
+	asked   askedProcesses
 }
 
 // toldMax bounds what is remembered of what was told; beyond it names are told
@@ -36,7 +37,7 @@ func NewNamer(id *identity.Namer, symbols func() *kernel.Symbols, users *usersta
 	return &Namer{
 		identity: id, symbols: symbols, users: users, rawAddrs: rawAddrs,
 		told: make(map[uint32]record.NetnsName), process: make(map[uint32]record.ProcessName),
-		counted: make(map[record.NetnsID]int), named: newNamedStacks(),
+		counted: make(map[record.NetnsID]int), named: newNamedStacks(), asked: make(askedProcesses),
 	}
 }
 
@@ -179,6 +180,9 @@ func (n *Namer) tell(id record.NetnsID, known identity.Netns) []record.Record {
 }
 
 func (n *Namer) processName(t record.Thread) []record.Record {
+	if n.asked.enough(t.TGID, record.Time(probe.Now())) {
+		return nil
+	}
 	p, err := n.identity.Process(int(t.TGID))
 	if err != nil { // it is gone, or not ours to read: it stays without a container
 		return nil

@@ -16,6 +16,9 @@ const (
 	// its memory map and opening its files.
 	namedFor = time.Second
 	namedMax = 4096
+	// askedOften is how often a process is asked for its container at once: one that
+	// has just begun may come into its container between two of its moves.
+	askedOften = 16
 )
 
 // namedStacks remembers which stacks were named a moment ago.
@@ -53,3 +56,25 @@ func (n *namedStacks) again(tgid uint32, s *record.Stacks, now record.Time) bool
 
 // forget is for a process that became another program, and for modules that come.
 func (n *namedStacks) forget() { clear(n.at) }
+
+// askedProcesses are those that were asked for their containers, by pid.
+type askedProcesses map[uint32]asked
+
+type asked struct {
+	times int
+	last  record.Time
+}
+
+// enough reports whether a process was asked often, and a moment ago; otherwise it is
+// taken to be asked now.
+func (a askedProcesses) enough(tgid uint32, now record.Time) bool {
+	before := a[tgid]
+	if before.times >= askedOften && now-before.last < record.Time(namedFor) {
+		return true
+	}
+	if len(a) >= namedMax {
+		clear(a)
+	}
+	a[tgid] = asked{before.times + 1, now}
+	return false
+}

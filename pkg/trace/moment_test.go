@@ -37,3 +37,22 @@ func TestAStackIsNamedOnceASecond(t *testing.T) {
 		}
 	}
 }
+
+func TestABusyProcessIsAskedForItsContainerOnceASecond(t *testing.T) {
+	const second = 1_000_000_000
+	a := make(askedProcesses)
+	for n := range record.Time(askedOften) {
+		if a.enough(7, n) {
+			t.Fatalf("asked %d times, it is not asked again", n)
+		}
+	}
+	for _, step := range []struct {
+		tgid uint32
+		at   record.Time
+		want bool
+	}{{7, second / 2, true}, {8, second / 2, false}, {7, second + askedOften, false}, {7, second + 2*askedOften, true}} {
+		if got := a.enough(step.tgid, step.at); got != step.want {
+			t.Errorf("process %d at %d: enough is %v, want %v", step.tgid, step.at, got, step.want)
+		}
+	}
+}
