@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -212,6 +214,60 @@ func TestWhatCannotBeReportedIsSaidSo(t *testing.T) {
 		if _, err := reported(t, o, path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
+	}
+}
+
+func TestBadFilesAreSaidToBeSo(t *testing.T) {
+	_, _, files := recordIncident(t, recording.Options{Path: filepath.Join(t.TempDir(), "a.ntrace")})
+	whole, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := func(change func(b []byte)) []byte {
+		b := bytes.Clone(whole)
+		change(b)
+		binary.LittleEndian.PutUint32(b[12:], crc32.Checksum(b[:12], crc32.MakeTable(crc32.Castagnoli)))
+		return b
+	}
+	middle := bytes.Clone(whole)
+	middle[len(middle)*3/4]++
+	for _, test := range []struct {
+		name, want string // in the error or in the report
+		bytes      []byte
+		reported   bool
+	}{
+		{"an empty file", "not a recording", nil, false},
+		{"another program's", "not a recording", []byte("PK\x03\x04 and more of it"), false},
+		{"a newer format that this version cannot read", "use a newer netns-trace", header(func(b []byte) { b[8], b[10] = 2, 2 }), false},
+		{"a newer format that it can", "found ", header(func(b []byte) { b[8] = 2 }), true},
+		{"a header of wrong bytes", "the checksum of its header is wrong", append(append([]byte{}, whole[:9]...), append([]byte{9}, whole[10:]...)...), false},
+		{"a header that is cut", "is cut off", whole[:11], false},
+		{"damage in the middle", "is damaged from byte", middle, true},
+	} {
+		path := filepath.Join(t.TempDir(), "bad")
+		if err := os.WriteFile(path, test.bytes, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := reported(t, reportOptions{format: "text", color: "auto"}, path)
+		if text := fmt.Sprint(got, err); !strings.Contains(text, test.want) {
+			t.Errorf("%s: %v, report:\n%s\nwant %q", test.name, err, got, test.want)
+		}
+		if test.reported != strings.Contains(got, "recorded ") {
+			t.Errorf("%s: report:\n%s", test.name, got)
+		}
+	}
+}
+
+func TestAnUnreadableFileSaysHowToReadIt(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root reads everything")
+	}
+	path := filepath.Join(t.TempDir(), "theirs")
+	if err := os.WriteFile(path, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reported(t, reportOptions{format: "text", color: "auto"}, path); err == nil || !strings.Contains(err.Error(), "sudo chown") {
+		t.Errorf("%v", err)
 	}
 }
 

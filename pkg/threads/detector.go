@@ -261,19 +261,19 @@ func (d *Detector) setDeadline(t *thread, from uint64) {
 
 // overdue reports the threads whose time is up.
 func (d *Detector) overdue(now uint64, emit func(*finding.Finding)) {
-	var due []*thread
+	due := make(map[uint32]*thread)
 	d.next = 0
-	for _, t := range sorted(d.threads) {
+	for tid, t := range d.threads {
 		switch {
 		case t.deadline == 0:
 		case t.deadline <= now:
 			t.deadline = 0
-			due = append(due, t)
+			due[tid] = t
 		case d.next == 0 || t.deadline < d.next:
 			d.next = t.deadline
 		}
 	}
-	for _, t := range due {
+	for _, t := range sorted(due) {
 		kind := map[origin]string{
 			moved: KindNeverReturned, seenBefore: KindStrandedBefore, unseen: KindStranded,
 		}[t.origin]

@@ -54,6 +54,7 @@ func (t *Timeline) freed(r *record.DevFree) {
 	if d := t.devices[r.Dev]; d != nil {
 		d.Freed = r.When()
 		delete(t.devices, r.Dev)
+		delete(t.holding, r.Dev)
 	}
 }
 
@@ -81,10 +82,12 @@ func (t *Timeline) scanned(r *record.HolderScan) {
 			}
 		}
 		d.Holders = d.Holders.add(r.When(), values...)
+		t.holding[dev] = d
 	}
-	for dev, d := range t.devices {
-		if !found[dev] && d.Holders != nil {
+	for dev, d := range t.holding {
+		if !found[dev] {
 			d.Holders = d.Holders.add(r.When(), make([]int64, len(d.Families))...)
+			delete(t.holding, dev)
 		}
 	}
 }

@@ -24,6 +24,7 @@ type Timeline struct {
 
 	threads   map[uint32]*Thread // alive, by tid
 	devices   map[uint64]*Device // waiting, by address
+	holding   map[uint64]*Device // of these, what had holders at the last scan
 	rewriters map[rewriterKey]*Rewriter
 	counters  map[counterKey]*Counter
 	spans     int
@@ -43,7 +44,7 @@ const (
 // New makes an empty one.
 func New() *Timeline {
 	return &Timeline{
-		threads: make(map[uint32]*Thread), devices: make(map[uint64]*Device),
+		threads: make(map[uint32]*Thread), devices: make(map[uint64]*Device), holding: make(map[uint64]*Device),
 		rewriters: make(map[rewriterKey]*Rewriter), counters: make(map[counterKey]*Counter),
 	}
 }

@@ -23,6 +23,8 @@ type Namer struct {
 	told    map[uint32]record.NetnsName // last told of each namespace, by inode
 	process map[uint32]record.ProcessName
 	counted map[record.NetnsID]int // how often asked for the sake of a counter
+	named   namedStacks
+	asked   askedProcesses
 }
 
 // toldMax bounds what is remembered of what was told; beyond it names are told
@@ -35,7 +37,7 @@ func NewNamer(id *identity.Namer, symbols func() *kernel.Symbols, users *usersta
 	return &Namer{
 		identity: id, symbols: symbols, users: users, rawAddrs: rawAddrs,
 		told: make(map[uint32]record.NetnsName), process: make(map[uint32]record.ProcessName),
-		counted: make(map[record.NetnsID]int),
+		counted: make(map[record.NetnsID]int), named: newNamedStacks(), asked: make(askedProcesses),
 	}
 }
 
@@ -75,6 +77,12 @@ func (n *Namer) Names(rec record.Record) []record.Record {
 		out = n.netns(r.Netns)
 	case *record.NetnsBirth:
 		n.born(r)
+	case *record.Process:
+		if r.Event == record.ProcessExec {
+			n.named.forget()
+		}
+	case *record.ModuleLoad:
+		n.named.forget()
 	case *record.CsumRewrite:
 		out = append(n.netns(r.Netns), n.netns(r.PeerNetns)...)
 	case *record.CsumCorrupt:
@@ -172,6 +180,9 @@ func (n *Namer) tell(id record.NetnsID, known identity.Netns) []record.Record {
 }
 
 func (n *Namer) processName(t record.Thread) []record.Record {
+	if n.asked.enough(t.TGID, record.Time(probe.Now())) {
+		return nil
+	}
 	p, err := n.identity.Process(int(t.TGID))
 	if err != nil { // it is gone, or not ours to read: it stays without a container
 		return nil
@@ -200,6 +211,9 @@ func (n *Namer) processName(t record.Thread) []record.Record {
 func (n *Namer) stacks(tgid uint32, s *record.Stacks) []record.Record {
 	var out []record.Record
 	at := record.Time(probe.Now())
+	if n.named.again(tgid, s, at) {
+		return nil
+	}
 	for _, pc := range s.Kernel {
 		out = append(out, &record.Symbol{Time: at, Addr: pc, Text: n.kernelFrame(pc)})
 	}
