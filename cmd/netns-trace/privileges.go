@@ -17,6 +17,9 @@ func (t *tracing) keptCapabilities() []string {
 	if t.recorder != nil {
 		// Files that are begun later may be in a directory of another user.
 		kept = append(kept, "CAP_DAC_OVERRIDE")
+		if len(t.options.record.command) > 0 {
+			kept = append(kept, "CAP_KILL") // the command may have become another user's
+		}
 	}
 	if t.service != nil && t.service.needsAdmin() {
 		kept = append(kept, "CAP_SYS_ADMIN")
