@@ -152,8 +152,6 @@ func (o *monitorOptions) take(next *monitorOptions) (taken, later []string) {
 		was := o.flags.Lookup(f.Name)
 		switch {
 		case was == nil || was.Value.String() == f.Value.String():
-		case f.Name == "max-cpu" && o.maxCPU == 0:
-			later = append(later, f.Name) // what it takes to measure was given up
 		case slices.Contains(reloadable[:], f.Name):
 			// It was checked when it was read.
 			_ = was.Value.Set(f.Value.String())
