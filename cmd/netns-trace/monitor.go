@@ -21,9 +21,9 @@ begins and when it is over, and counted between.
 
 Settings are flags, variables of the environment (NETNS_TRACE_LOG_LEVEL for
 --log-level) and a YAML file of the same names (--config), the first that has one
-counts. SIGHUP reads the file again: the level of the log and how long an incident
-has to be over are taken at once, of the others it is said that they need a
-restart.`
+counts. SIGHUP reads the file again: the level of the log, budgets, and how long an
+incident has to be over are taken at once, of the others it is said that they need
+a restart.`
 
 const monitorExample = `  sudo netns-trace monitor
   sudo netns-trace monitor --config /etc/netns-trace/monitor.yaml
@@ -39,12 +39,8 @@ func newMonitorCommand() *cobra.Command {
 		Args:        noArgs,
 		Annotations: map[string]string{annotationReloads: "SIGHUP"},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			typed := newMonitorFlags(new(monitorOptions))
 			// What was typed, to be put together with a file that changes.
 			args := typedArgs(cmd.Flags())
-			if err := typed.Parse(args); err != nil {
-				return err
-			}
 			places, err := o.load(cmd.Flags())
 			if err != nil {
 				return usageError{err}

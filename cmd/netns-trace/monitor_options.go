@@ -16,6 +16,7 @@ import (
 
 	"github.com/netns-trace/netns-trace/pkg/incident"
 	"github.com/netns-trace/netns-trace/pkg/monitor"
+	"github.com/netns-trace/netns-trace/pkg/otlp"
 	"github.com/netns-trace/netns-trace/pkg/settings"
 )
 
@@ -38,6 +39,7 @@ type monitorOptions struct {
 	tlsCert   string
 	tlsKey    string
 	pprof     bool
+	otlp      string
 
 	flags *pflag.FlagSet
 }
@@ -59,6 +61,7 @@ func (o *monitorOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.tlsCert, "tls-cert", "", "serve by TLS, with the certificate in this `FILE`")
 	f.StringVar(&o.tlsKey, "tls-key", "", "and its key in this `FILE`")
 	f.BoolVar(&o.pprof, "pprof", false, "serve also profiles of this program, at /debug/pprof/")
+	f.StringVar(&o.otlp, "otlp-endpoint", "", "send incidents as logs, and metrics every minute, to this OpenTelemetry collector: http://HOST:4318 or grpc://HOST:4317, https and grpcs with TLS")
 	o.live.addWatchFlags(f)
 	// What is printed to people, and when to end, is not a service's.
 	o.live.addOutputFlags(pflag.NewFlagSet("", pflag.ContinueOnError))
@@ -112,6 +115,11 @@ func (o *monitorOptions) check() error {
 	case o.listen == "" && (o.tokenFile != "" || o.tlsCert != "" || o.pprof):
 		return usagef("--token-file, --tls-cert and --pprof are about what --listen serves, which is off")
 	}
+	if o.otlp != "" {
+		if err := otlp.CheckEndpoint(o.otlp); err != nil {
+			return usageError{fmt.Errorf("--otlp-endpoint: %w", err)}
+		}
+	}
 	checked := o.live // check puts defaults in, which are then no longer what was set
 	return checked.check()
 }
@@ -144,8 +152,6 @@ func (o *monitorOptions) take(next *monitorOptions) (taken, later []string) {
 		was := o.flags.Lookup(f.Name)
 		switch {
 		case was == nil || was.Value.String() == f.Value.String():
-		case f.Name == "max-cpu" && o.maxCPU == 0:
-			later = append(later, f.Name) // what it takes to measure was given up
 		case slices.Contains(reloadable[:], f.Name):
 			// It was checked when it was read.
 			_ = was.Value.Set(f.Value.String())

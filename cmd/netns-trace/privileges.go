@@ -7,9 +7,13 @@ import "github.com/netns-trace/netns-trace/pkg/kernel"
 // keptCapabilities are those that tracing needs once everything is attached.
 func (t *tracing) keptCapabilities() []string {
 	kept := []string{
-		"CAP_BPF",             // reading maps, where unprivileged BPF is disabled; programs of modules that are loaded later
-		"CAP_PERFMON",         // attaching those
-		"CAP_SYSLOG",          // their symbols
+		"CAP_BPF",     // reading maps, where unprivileged BPF is disabled; programs of modules that are loaded later
+		"CAP_PERFMON", // attaching those
+		"CAP_SYSLOG",  // their symbols
+		// Fentry on a module's function needs the module's BTF, which the kernel gives
+		// by id to CAP_SYS_ADMIN only; where kernel.perf_event_paranoid is 3, as Debian
+		// has it, a kprobe needs it too. The kernel measures programs for who has it.
+		"CAP_SYS_ADMIN",
 		"CAP_SYS_RAWIO",       // their code, in /proc/kcore
 		"CAP_SYS_PTRACE",      // namespaces and files of other users' processes
 		"CAP_DAC_READ_SEARCH", // records of container runtimes
@@ -17,9 +21,9 @@ func (t *tracing) keptCapabilities() []string {
 	if t.recorder != nil {
 		// Files that are begun later may be in a directory of another user.
 		kept = append(kept, "CAP_DAC_OVERRIDE")
-	}
-	if t.service != nil && t.service.needsAdmin() {
-		kept = append(kept, "CAP_SYS_ADMIN")
+		if len(t.options.record.command) > 0 {
+			kept = append(kept, "CAP_KILL") // the command may have become another user's
+		}
 	}
 	return kept
 }
@@ -31,8 +35,3 @@ func (t *tracing) giveUp() {
 		t.say.printf("note: %v\n", err)
 	}
 }
-
-// needsAdmin reports whether the service needs CAP_SYS_ADMIN to its end: the kernel
-// measures programs only for who has it, and a budget that is exceeded begins tracing
-// anew, which asks whether another netns-trace counts references.
-func (s *service) needsAdmin() bool { return s.options.maxCPU > 0 }

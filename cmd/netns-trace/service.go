@@ -18,6 +18,7 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/incident"
 	"github.com/netns-trace/netns-trace/pkg/metrics"
 	"github.com/netns-trace/netns-trace/pkg/monitor"
+	"github.com/netns-trace/netns-trace/pkg/otlp"
 	"github.com/netns-trace/netns-trace/pkg/settings"
 	"github.com/netns-trace/netns-trace/pkg/systemd"
 )
@@ -37,6 +38,7 @@ type service struct {
 
 	metrics *metrics.Metrics
 	server  *metrics.Server // nil: nothing is served
+	otlp    *otlp.Exporter  // nil: nothing is sent
 	health  monitor.Health
 	budget  keeper
 	again   bool // trace anew
@@ -57,9 +59,18 @@ func runMonitor(ctx context.Context, o *monitorOptions, args []string) error {
 	if err := s.serve(); err != nil {
 		return err
 	}
+	if err := s.export(); err != nil {
+		return errors.Join(err, s.server.Close())
+	}
 	s.budget = keeper{log: s.log}
 	s.budget.set(o)
-	if err := errors.Join(s.trace(ctx), s.server.Close()); err != nil {
+	stop := s.guard()
+	err := s.trace(ctx)
+	stop()
+	if e := s.otlp.Close(); e != nil {
+		s.log.Warn(e.Error(), "lost", s.otlp.Lost())
+	}
+	if err := errors.Join(err, s.server.Close()); err != nil {
 		return err
 	}
 	s.log.Info("ended", "incidents_open", s.book.Open())
@@ -96,6 +107,53 @@ func (s *service) serve() (err error) {
 	}
 	s.log.Info("metrics are served", "address", s.server.Addr().String(), "token", o.tokenFile != "", "tls", o.tlsCert != "")
 	return nil
+}
+
+// guard ends the process when nothing reads any more what the programs in the kernel
+// write: they go with it. The result stops guarding.
+func (s *service) guard() (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		var w monitor.Watchdog
+		look := time.NewTicker(monitor.WatchdogEvery)
+		defer look.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-look.C:
+				if w.Look(s.health.Turns()) {
+					s.log.Error("no record was looked for in 30 seconds: the process ends, so that nothing stays attached")
+					os.Exit(exitError)
+				}
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
+}
+
+// export begins to send to a collector, whether it is there or not.
+func (s *service) export() (err error) {
+	if s.options.otlp == "" {
+		return nil
+	}
+	resource := map[string]string{
+		"service.name": "netns-trace", "service.version": versionString(), "os.type": "linux", "os.version": kernelRelease(),
+	}
+	if name, err := os.Hostname(); err == nil {
+		resource["host.name"] = name
+	}
+	s.otlp, err = otlp.New(otlp.Options{
+		Endpoint: s.options.otlp, Resource: resource, Gatherer: s.metrics.Gatherer(), Log: s.log,
+	})
+	if err == nil {
+		s.sinks = append(s.sinks, s.otlp)
+	}
+	return err
 }
 
 // Write implements report.Writer: findings go to the book, which never fails.
@@ -205,6 +263,9 @@ func (s *service) reload() {
 func (s *service) state(t *tracing, now time.Time) metrics.State {
 	state := stateOf(t)
 	s.budget.tell(&state, now)
+	if n := s.otlp.Lost(); n > 0 {
+		state.Lost[metrics.Lost{Class: "otlp", Cause: "not_sent"}] = n
+	}
 	return state
 }
 

@@ -134,3 +134,16 @@ func TestLabelsAreBounded(t *testing.T) {
 		t.Error("what there was no room for is not told")
 	}
 }
+
+// A scrape while 10,000 devices wait.
+func BenchmarkScrape(b *testing.B) {
+	h := newHost()
+	for i := range 10_000 {
+		h.book.Observe(waits(fmt.Sprint(i), fmt.Sprintf("veth%d", i), finding.Opened, "waiting"))
+	}
+	for b.Loop() {
+		if _, err := exposition(h.Metrics); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

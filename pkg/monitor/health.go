@@ -17,13 +17,20 @@ const stuckAfter = 30 * time.Second
 type Health struct {
 	ready  atomic.Bool
 	turned atomic.Pointer[time.Time]
+	turns  atomic.Uint64
 }
 
 // SetReady says whether everything is attached.
 func (h *Health) SetReady(ready bool) { h.ready.Store(ready) }
 
 // Turned says that records are being read.
-func (h *Health) Turned(now time.Time) { h.turned.Store(&now) }
+func (h *Health) Turned(now time.Time) {
+	h.turned.Store(&now)
+	h.turns.Add(1)
+}
+
+// Turns is how often Turned was called, and whether everything is attached.
+func (h *Health) Turns() (turns uint64, ready bool) { return h.turns.Load(), h.ready.Load() }
 
 // Ready tells why it is not.
 func (h *Health) Ready() error {
