@@ -161,7 +161,7 @@ func (c *counts) judge(r *record.HolderSearch, findings []*finding.Finding, obje
 	if !wrong {
 		return
 	}
-	fmt.Printf("FALSE %s (%s)\n", findings[0].Summary, r.State)
+	fmt.Printf("FALSE %s (%s), and %d in memory that nobody uses\n", findings[0].Summary, r.State, r.Free)
 	for _, o := range objects {
 		fmt.Printf("  %s %s certain=%t means=%d %s %v %s\n", o.Family, o.Field, o.Certain, o.Means, o.Cache, o.Facts, o.Reason)
 	}
