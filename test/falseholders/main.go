@@ -6,7 +6,13 @@
 // churn.sh.
 //
 // A run is what "netns-trace holders --all" does, but for reading the kernel's types and
-// symbols, which is done once.
+// symbols, which is done every fifty runs. With the programs built (see test/faults),
+//
+//	lab run -f falseholders:/bin/falseholders -f churn:/bin/churn -f sockhold:/bin/sockhold \
+//		-f test/falseholders/churn.sh:/churn.sh 6.12 -- \
+//		sh -c 'sh /churn.sh & sleep 15; falseholders -runs 100'
+//
+// prints a line a run, and all that was found of a device of which something false was said.
 package main
 
 import (
