@@ -14,6 +14,7 @@ import (
 // watch notes which devices' references change. Their sum may be the same again by now:
 // where references come and go it often is.
 func (s *search) watch() {
+	started := time.Now()
 	s.memory.Forget()
 	for _, d := range s.devices {
 		now := *d
@@ -21,6 +22,8 @@ func (s *search) watch() {
 			s.moved[d] = true
 		}
 	}
+	s.watched = time.Now()
+	s.watching = s.watched.Sub(started)
 }
 
 // lookAgain drops what is no longer there, and reads the devices' counts anew.

@@ -78,9 +78,12 @@ type search struct {
 	objects []*object
 	free    map[*Device]int
 	moved   map[*Device]bool // references were taken or dropped meanwhile
+	watched time.Time        // when that was looked at last
 	stats   memory.Stats
 	sockets map[uint64]*record.Socket
 	passes  int
+
+	watching time.Duration // how long a look at all counts took
 }
 
 func (s *search) look(ctx context.Context, devices []*Device) error {
@@ -107,7 +110,10 @@ func (s *search) scan(ctx context.Context, words []uint64) ([]memory.Hit, error)
 	s.passes++
 	limits := memory.Limits{BytesPerSecond: s.options.BytesPerSecond, MaxHits: maxHits}
 	limits.Progress = func(done, total uint64) {
-		s.watch()
+		// One part of the time in twenty: machines have many devices and processors.
+		if time.Since(s.watched) >= 20*s.watching {
+			s.watch()
+		}
 		if s.options.Progress != nil {
 			s.options.Progress(s.passes, done, total)
 		}

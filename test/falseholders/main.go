@@ -6,7 +6,13 @@
 // churn.sh.
 //
 // A run is what "netns-trace holders --all" does, but for reading the kernel's types and
-// symbols, which is done once.
+// symbols, which is done every fifty runs. With the programs built (see test/faults),
+//
+//	lab run -f falseholders:/bin/falseholders -f churn:/bin/churn -f sockhold:/bin/sockhold \
+//		-f test/falseholders/churn.sh:/churn.sh 6.12 -- \
+//		sh -c 'sh /churn.sh & sleep 15; falseholders -runs 100'
+//
+// prints a line a run, and all that was found of a device of which something false was said.
 package main
 
 import (
@@ -161,7 +167,7 @@ func (c *counts) judge(r *record.HolderSearch, findings []*finding.Finding, obje
 	if !wrong {
 		return
 	}
-	fmt.Printf("FALSE %s (%s)\n", findings[0].Summary, r.State)
+	fmt.Printf("FALSE %s (%s), and %d in memory that nobody uses\n", findings[0].Summary, r.State, r.Free)
 	for _, o := range objects {
 		fmt.Printf("  %s %s certain=%t means=%d %s %v %s\n", o.Family, o.Field, o.Certain, o.Means, o.Cache, o.Facts, o.Reason)
 	}
