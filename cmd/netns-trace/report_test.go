@@ -258,6 +258,50 @@ func TestBadFilesAreSaidToBeSo(t *testing.T) {
 	}
 }
 
+// A file of a later version, with records that this one has never heard of.
+func TestRecordsOfAnUnknownTypeAreCountedAndTheOthersReported(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "later.ntrace")
+	r, err := recording.Create(t.Context(), recording.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, raws := storyRecords(t)
+	clock := records[0].(*record.Clock)
+	start := recording.Start{
+		Config: testConfig(),
+		Clock:  recording.Clocks{Monotonic: clock.When(), Realtime: clock.Realtime, Boottime: clock.Boottime},
+	}
+	if err := r.Begin(start); err != nil {
+		t.Fatal(err)
+	}
+	later := make([]byte, 48) // type, version, size and time, as all have them, and 32 bytes of its own
+	binary.LittleEndian.PutUint16(later, 900)
+	binary.LittleEndian.PutUint16(later[2:], 1)
+	binary.LittleEndian.PutUint32(later[4:], uint32(len(later)))
+	binary.LittleEndian.PutUint64(later[8:], clock.When())
+	for i, rec := range records {
+		r.Fed(rec, raws[i])
+		if i == 1 || i == 2 {
+			r.Fed(&record.Tick{Time: record.Time(clock.When())}, later)
+		}
+	}
+	if err := r.Finish(recording.End{Time: records[len(records)-1].When()}); err != nil {
+		t.Fatal(err)
+	}
+	_, _, files := recordIncident(t, recording.Options{Path: filepath.Join(t.TempDir(), "a.ntrace")})
+	want, err := reported(t, reportOptions{format: "json", color: "auto"}, files[0])
+	if !errors.Is(err, errFound) {
+		t.Fatal(err)
+	}
+	if got, _ := reported(t, reportOptions{format: "json", color: "auto"}, path); got != want {
+		t.Errorf("findings:\n%s\nwant those of the same file without them:\n%s", got, want)
+	}
+	text, _ := reported(t, reportOptions{format: "text", color: "auto"}, path)
+	if want := "2 records are of a type that this version does not know: type 900 of the ring"; !strings.Contains(text, want) {
+		t.Errorf("report:\n%s\nwant %q", text, want)
+	}
+}
+
 func TestAnUnreadableFileSaysHowToReadIt(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root reads everything")
