@@ -17,6 +17,7 @@ struct site {
 	__u32 id; /* index of its count in a ledger */
 	__u16 reg; /* number of the register in x86-64 instructions */
 	__u16 flags;
+	__u64 stacked; /* ns, when a call trace was last taken here */
 };
 
 struct {

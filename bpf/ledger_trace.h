@@ -14,6 +14,7 @@
 #define MAX_TRACES 65536
 #define MAX_CALLERS 16384
 #define CALLER_DEPTH 8
+#define SITE_STACK_NS 1000000000ULL
 
 struct trace_key {
 	__u64 generation;
@@ -77,17 +78,37 @@ static __always_inline void count_trace(void)
 		__sync_fetch_and_add(n, 1);
 }
 
-static __always_inline void keep_trace(void *ctx, __u64 generation, struct site *site)
+/*
+ * A load at one place takes all of the budget, and then what happens once at another is
+ * what is asked for later: each place has one of its own in a second.
+ */
+static __always_inline __s32 stack_of_site(void *ctx, struct site *site, __u64 now)
+{
+	__s32 id;
+
+	if (now - site->stacked >= SITE_STACK_NS) {
+		site->stacked = now;
+		return stack_id(ctx, &stacks);
+	}
+	id = stack_within_budget(ctx, now);
+	if (id != NO_STACK)
+		site->stacked = now;
+	return id;
+}
+
+/* *key gets the trace that it is counted in. */
+static __always_inline void keep_trace(void *ctx, __u64 generation, struct site *site, struct trace_key *key)
 {
 	__u64 now = bpf_ktime_get_ns();
-	struct trace_key key = { .generation = generation, .site = site->id };
 	struct trace *t;
 
+	key->generation = generation;
+	key->site = site->id;
 	if (site->flags & SITE_GETTER)
-		key.stack = stack_id(ctx, &ref_callers);
+		key->stack = stack_id(ctx, &ref_callers);
 	else
-		key.stack = stack_within_budget(ctx, now);
-	t = bpf_map_lookup_elem(&ref_traces, &key);
+		key->stack = stack_of_site(ctx, site, now);
+	t = bpf_map_lookup_elem(&ref_traces, key);
 	if (t) {
 		__sync_fetch_and_add(&t->count, 1);
 		t->last = now;
@@ -99,15 +120,24 @@ static __always_inline void keep_trace(void *ctx, __u64 generation, struct site 
 
 	read_current(&new.first_thread);
 	new.last_thread = new.first_thread;
-	if (bpf_map_update_elem(&ref_traces, &key, &new, BPF_NOEXIST) == 0) {
+	if (bpf_map_update_elem(&ref_traces, key, &new, BPF_NOEXIST) == 0) {
 		count_trace();
 		return;
 	}
-	t = bpf_map_lookup_elem(&ref_traces, &key); /* another CPU was faster */
+	t = bpf_map_lookup_elem(&ref_traces, key); /* another CPU was faster */
 	if (t)
 		__sync_fetch_and_add(&t->count, 1);
 	else
 		count_loss(LOSS_TRACES_FULL);
+}
+
+/* One of those that this trace took is given back. */
+static __always_inline void forget_trace(struct trace_key *key)
+{
+	struct trace *t = bpf_map_lookup_elem(&ref_traces, key);
+
+	if (t && t->count)
+		__sync_fetch_and_add(&t->count, -1);
 }
 
 #endif

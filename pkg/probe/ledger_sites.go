@@ -39,6 +39,7 @@ type wireSite struct {
 	ID       uint32
 	Register uint16
 	Flags    uint16
+	Stacked  uint64
 }
 
 const (

@@ -76,6 +76,16 @@ func (k Kernel) Size() (int64, error) {
 	return total, nil
 }
 
+// KernelIn is a kernel that somebody built: dir has vmlinuz, a file release with what
+// uname -r prints, and the directory modules, empty or as depmod leaves it.
+func KernelIn(dir string) (Kernel, error) {
+	release, err := os.ReadFile(filepath.Join(dir, "release"))
+	if err != nil {
+		return Kernel{}, fmt.Errorf("a kernel of one's own: %w", err)
+	}
+	return Kernel{Name: filepath.Base(dir), Flavour: FlavourCloud, Release: strings.TrimSpace(string(release)), Dir: dir}, nil
+}
+
 // kernelOrigin is a place where a kernel of the matrix can be found: a meta package
 // whose dependency is the current build. Builds come and go, the meta packages
 // stay.

@@ -69,18 +69,26 @@ func (m *machine) addFile(text string) error {
 	return nil
 }
 
+// openKernel finds a kernel of the matrix, or one that somebody built in a directory.
+func openKernel(ctx context.Context, cache lab.Cache, text string) (lab.Kernel, error) {
+	if strings.Contains(text, "/") {
+		return lab.KernelIn(text)
+	}
+	name, flavour, err := lab.ParseKernel(text)
+	if err != nil {
+		return lab.Kernel{}, err
+	}
+	return lab.FetchKernel(ctx, cache, name, flavour)
+}
+
 // boot fetches what is needed and starts the machine.
 func (m *machine) boot(ctx context.Context, kernel string) (*lab.VM, error) {
-	name, flavour, err := lab.ParseKernel(kernel)
-	if err != nil {
-		return nil, err
-	}
 	cache, err := lab.OpenCache(os.Stderr)
 	if err != nil {
 		return nil, err
 	}
 	m.config.Cache = cache
-	if m.config.Kernel, err = lab.FetchKernel(ctx, cache, name, flavour); err != nil {
+	if m.config.Kernel, err = openKernel(ctx, cache, kernel); err != nil {
 		return nil, err
 	}
 	if m.config.Disk = m.disk; m.disk == "docker" {
