@@ -59,13 +59,6 @@ test-readers: ## what is exported, the HTML page and the metrics, read by the pr
 	$(GOTEST) -run 'Page|Tshark|Protobuf|Rows|DuckDB|Schema|Earlier' ./cmd/netns-trace
 	$(GOTEST) -run 'Prometheus|Promtool' ./pkg/metrics ./deploy
 
-.PHONY: test-tracker
-test-tracker: netns-trace ## references that the kernel tracks itself: builds such a kernel first (15 minutes)
-	@$(NEED) $(LAB_PACKAGES) flex bison bc libelf-dev libssl-dev dwarves
-	test/tracker/build.sh .lab/tracker
-	$(MAKE) -s -C test/faults/sockhold
-	$(GO) run ./test/lab/cmd/lab run -f test/tracker/check.sh:/bin/check.sh -f test/faults/sockhold/sockhold:/bin/sockhold .lab/tracker -- check.sh
-
 .PHONY: test-faults
 test-faults: ## every variant of every fault, on all kernels: for who changes one
 	@$(NEED) $(LAB_PACKAGES)

@@ -15,7 +15,6 @@
 #include "net_device.h"
 #include "ledger_site.h"
 #include "ledger_trace.h"
-#include "ledger_tracker.h"
 
 #define MAX_LEDGERS 2048 /* devices; user space makes it more where there are many */
 
@@ -124,7 +123,6 @@ int site_kprobe(struct pt_regs *ctx)
 	/* A kprobe's handler runs as if after the breakpoint, which is one byte long. */
 	__u64 address = PT_REGS_IP(ctx) - 1;
 	struct site *site = bpf_map_lookup_elem(&ref_sites, &address);
-	struct trace_key key;
 	struct ledger *l;
 	__u64 counter;
 
@@ -146,61 +144,7 @@ int site_kprobe(struct pt_regs *ctx)
 	__sync_fetch_and_add(&l->balance, site->flags & SITE_PUT ? -1 : 1);
 	if (site->id < site_room)
 		__sync_fetch_and_add(&l->hits[site->id], 1);
-	keep_trace(ctx, l->generation, site, &key);
-	return 0;
-}
-
-/* A tracker that could not be made is not there, but the reference is: it is not in the ledger. */
-SEC("fexit/ref_tracker_alloc")
-int BPF_PROG(tracked_fexit, struct ref_tracker_dir *dir, struct ref_tracker **place)
-{
-	struct site site = { .id = TRACKED_SITE, .flags = SITE_GETTER };
-	__u64 tracker = tracker_of(place), dev, counter;
-	struct tracked t = {};
-	struct ledger *l;
-
-	if (!tracker)
-		return 0;
-	dev = tracked_device(dir);
-	if (!dev)
-		return 0;
-	counter = counter_of(dev);
-	l = bpf_map_lookup_elem(&ref_ledgers, &counter);
-	if (!l && wanted(dev))
-		l = begin(counter, dev);
-	if (!l)
-		return 0;
-	t.counter = counter;
-	keep_trace(ctx, l->generation, &site, &t.key);
-	if (bpf_map_update_elem(&ref_tracked, &tracker, &t, BPF_ANY)) {
-		count_loss(LOSS_TRACKED_FULL); /* its end will not be known: it is not counted */
-		forget_trace(&t.key);
-		return 0;
-	}
-	__sync_fetch_and_add(&l->balance, 1);
-	__sync_fetch_and_add(&l->hits[TRACKED_SITE], 1);
-	return 0;
-}
-
-SEC("fentry/ref_tracker_free")
-int BPF_PROG(untracked_fentry, struct ref_tracker_dir *dir, struct ref_tracker **place)
-{
-	__u64 tracker = tracker_of(place);
-	struct tracked *t;
-	struct ledger *l;
-
-	if (!tracker)
-		return 0;
-	t = bpf_map_lookup_elem(&ref_tracked, &tracker);
-	if (!t) /* from before us, or of no device */
-		return 0;
-	l = bpf_map_lookup_elem(&ref_ledgers, &t->counter);
-	if (l && l->generation == t->key.generation) {
-		__sync_fetch_and_add(&l->balance, -1);
-		__sync_fetch_and_add(&l->hits[TRACKED_SITE], -1);
-		forget_trace(&t->key);
-	}
-	bpf_map_delete_elem(&ref_tracked, &tracker);
+	keep_trace(ctx, l->generation, site);
 	return 0;
 }
 

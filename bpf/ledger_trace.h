@@ -96,19 +96,17 @@ static __always_inline __s32 stack_of_site(void *ctx, struct site *site, __u64 n
 	return id;
 }
 
-/* *key gets the trace that it is counted in. */
-static __always_inline void keep_trace(void *ctx, __u64 generation, struct site *site, struct trace_key *key)
+static __always_inline void keep_trace(void *ctx, __u64 generation, struct site *site)
 {
 	__u64 now = bpf_ktime_get_ns();
+	struct trace_key key = { .generation = generation, .site = site->id };
 	struct trace *t;
 
-	key->generation = generation;
-	key->site = site->id;
 	if (site->flags & SITE_GETTER)
-		key->stack = stack_id(ctx, &ref_callers);
+		key.stack = stack_id(ctx, &ref_callers);
 	else
-		key->stack = stack_of_site(ctx, site, now);
-	t = bpf_map_lookup_elem(&ref_traces, key);
+		key.stack = stack_of_site(ctx, site, now);
+	t = bpf_map_lookup_elem(&ref_traces, &key);
 	if (t) {
 		__sync_fetch_and_add(&t->count, 1);
 		t->last = now;
@@ -120,24 +118,15 @@ static __always_inline void keep_trace(void *ctx, __u64 generation, struct site 
 
 	read_current(&new.first_thread);
 	new.last_thread = new.first_thread;
-	if (bpf_map_update_elem(&ref_traces, key, &new, BPF_NOEXIST) == 0) {
+	if (bpf_map_update_elem(&ref_traces, &key, &new, BPF_NOEXIST) == 0) {
 		count_trace();
 		return;
 	}
-	t = bpf_map_lookup_elem(&ref_traces, key); /* another CPU was faster */
+	t = bpf_map_lookup_elem(&ref_traces, &key); /* another CPU was faster */
 	if (t)
 		__sync_fetch_and_add(&t->count, 1);
 	else
 		count_loss(LOSS_TRACES_FULL);
-}
-
-/* One of those that this trace took is given back. */
-static __always_inline void forget_trace(struct trace_key *key)
-{
-	struct trace *t = bpf_map_lookup_elem(&ref_traces, key);
-
-	if (t && t->count)
-		__sync_fetch_and_add(&t->count, -1);
 }
 
 #endif

@@ -151,13 +151,6 @@ struct ns_common___as_number {
 
 struct list_head {
 	struct list_head *next;
-	struct list_head *prev;
-};
-
-struct ref_tracker;
-
-struct ref_tracker_dir { /* of references that the kernel tracks itself */
-	struct list_head list;
 };
 
 struct net_device;
@@ -291,8 +284,6 @@ struct net_device {
 	int *pcpu_refcnt; /* per-CPU pointer, when CONFIG_PCPU_DEV_REFCNT */
 	struct netdev_rx_queue *_rx;
 	struct netdev_queue *_tx;
-	struct list_head unreg_list; /* of devices that are unregistered together; else of itself */
-	struct ref_tracker_dir refcnt_tracker; /* since 5.17; empty unless references are tracked */
 };
 
 struct net_device___enum_state {

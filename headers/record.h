@@ -402,7 +402,6 @@ enum loss {
 	LOSS_DEVICES_FULL,   /* more devices than the ledger of references has room for */
 	LOSS_TRACES_FULL,    /* more call traces of references than the map holds; they are still counted */
 	LOSS_SITE_UNKNOWN,   /* a hit at an address that is no site, or no longer */
-	LOSS_TRACKED_FULL,   /* more references that the kernel tracks than the map has room for */
 	LOSS_CAUSES,
 };
 

@@ -68,8 +68,7 @@ func (o *liveOptions) addWatchFlags(f *pflag.FlagSet) {
 		"for daemons whose threads live in several on purpose (default: that of the process's first thread)")
 	f.DurationVar(&o.away, "away", 5*time.Second, "how long a thread may be away from home before it is reported")
 	f.StringVar(&o.refs, "refs", refsAuto, "how references of devices are followed: sites (each dev_hold and dev_put is counted, where the "+
-		"kernel's code does it), tracker (by the kernel's own objects: CONFIG_NET_DEV_REFCNT_TRACKER), functions (by the objects that "+
-		"hold them), or auto (tracker or sites, and functions, as far as this kernel allows)")
+		"kernel's code does it), functions (by the objects that hold them), or auto (both, as far as this kernel allows)")
 	f.StringVar(&o.device, "device", "", "count the references of devices of this `NAME` only")
 	f.BoolVar(&o.hotSites, "hot-sites", false, "count also the references that are taken and dropped for every packet (tun, IPsec, nlmon)")
 	f.Uint32Var(&o.csumEvery, "csum-every", 1, "verify the checksum of one in `N` packets that a device has marked as verified; all are counted")
@@ -150,8 +149,8 @@ func (o *liveOptions) check() error {
 		return usagef("--buffer must be a power of two from %d to %d, got %d", os.Getpagesize(), 1<<30, o.ringBytes)
 	case o.objects < 1 || o.objects > 1<<24:
 		return usagef("--objects must be from 1 to %d, got %d", 1<<24, o.objects)
-	case !slices.Contains([]string{refsAuto, refsSites, refsTracker, refsFunctions}, o.refs):
-		return usagef("--refs is %s, %s, %s or %s, not %q", refsAuto, refsSites, refsTracker, refsFunctions, o.refs)
+	case !slices.Contains([]string{refsAuto, refsSites, refsFunctions}, o.refs):
+		return usagef("--refs is %s, %s or %s, not %q", refsAuto, refsSites, refsFunctions, o.refs)
 	case o.refs == refsFunctions && (o.device != "" || o.hotSites):
 		return usagef("--device and --hot-sites are about counting each reference, which --refs %s does not", refsFunctions)
 	case len(o.device) > 15: // IFNAMSIZ less its end
@@ -203,18 +202,15 @@ const homeAny = "any"
 const (
 	refsAuto      = "auto"
 	refsSites     = "sites"
-	refsTracker   = "tracker"
 	refsFunctions = "functions"
 )
 
 // refsOptions is how references are to be followed.
 func (o *liveOptions) refsOptions(progress func(done, all int)) probe.RefsOptions {
-	ledgerOnly := o.refs == refsSites || o.refs == refsTracker
-	by := map[string]probe.LedgerBy{refsSites: probe.LedgerBySites, refsTracker: probe.LedgerByTracker}[o.refs]
 	return probe.RefsOptions{
-		Objects: uint32(o.objects), NoObjects: ledgerOnly,
+		Objects: uint32(o.objects), NoObjects: o.refs == refsSites,
 		Ledger: probe.LedgerOptions{
-			Off: o.refs == refsFunctions, Required: ledgerOnly, By: by,
+			Off: o.refs == refsFunctions, Required: o.refs == refsSites,
 			Devices: o.devices, Device: o.device, Hot: o.hotSites, Progress: progress,
 		},
 	}

@@ -31,8 +31,6 @@ type LedgerOptions struct {
 	Off bool
 	// Required makes it an error that it cannot be kept.
 	Required bool
-	// By is how references are seen.
-	By LedgerBy
 	// Devices is for how many net_devices there is room; 0 is the default.
 	Devices uint32
 	// Device restricts it to devices that are given this name when they are made.
@@ -42,18 +40,6 @@ type LedgerOptions struct {
 	// Progress, if not nil, is told how many of all sites are watched by now.
 	Progress func(done, all int)
 }
-
-// LedgerBy is a way to see references.
-type LedgerBy int
-
-const (
-	// LedgerByBest is by the kernel's own tracker if it has one, else by sites.
-	LedgerByBest LedgerBy = iota
-	// LedgerBySites is at each instruction that takes or drops one.
-	LedgerBySites
-	// LedgerByTracker is by the objects of CONFIG_NET_DEV_REFCNT_TRACKER.
-	LedgerByTracker
-)
 
 const (
 	defaultLedgerDevices = 2048
@@ -98,8 +84,6 @@ type ledger struct {
 	probes *textprobe.Set
 	mu     sync.Mutex // of what follows: modules are looked at beside all else
 	table  *siteTable
-	// tracked: by the kernel's own objects, not by sites.
-	tracked bool
 	// partial: the kernel refused sites, or there was no room for some.
 	partial bool
 }
@@ -107,7 +91,11 @@ type ledger struct {
 // addLedger puts the ledger to work. Where it cannot be had, or not whole, the plan
 // says why.
 func (s *Session) addLedger(ctx context.Context, k Kernel, o Options) error {
-	l, err := openLedger(ctx, k, s.ring, o)
+	var l *ledger
+	err := errAvoided
+	if !slices.Contains(o.Avoid, Kprobe) {
+		l, err = openLedger(ctx, k, s.ring, o)
+	}
 	if err == nil {
 		s.ledger = l
 		s.objects[partLedger] = l.object
@@ -136,27 +124,7 @@ func noLedger(err error) Outcome {
 	}
 }
 
-// openLedger takes the best way that there is, or the one that is wanted.
 func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, o Options) (*ledger, error) {
-	if by := o.Refs.Ledger.By; by != LedgerBySites {
-		tracks, err := tracksReferences(k.Types)
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("asking whether the kernel tracks references: %w", err)
-		case tracks:
-			return openTracked(ctx, k, ring, o)
-		case by == LedgerByTracker:
-			return nil, errNoTracker
-		}
-	}
-	if slices.Contains(o.Avoid, Kprobe) {
-		return nil, errAvoided
-	}
-	return openAtSites(ctx, k, ring, o)
-}
-
-// openAtSites keeps the ledger where the kernel's code takes and drops references.
-func openAtSites(ctx context.Context, k Kernel, ring *ebpf.Map, o Options) (*ledger, error) {
 	if err := aloneAtSites(); err != nil {
 		return nil, err
 	}
@@ -201,21 +169,15 @@ func openAtSites(ctx context.Context, k Kernel, ring *ebpf.Map, o Options) (*led
 	if err := ctx.Err(); err != nil {
 		return l, err
 	}
-	if err := l.begin(); err != nil {
+	if err := l.object.maps[ledgerMapRefState].Put(stateComplete, uint64(1)); err != nil {
+		return l, fmt.Errorf("beginning the ledgers: %w", err)
+	}
+	// The first look says what each device had before.
+	if _, err := l.look(); err != nil {
 		return l, err
 	}
 	l.object.plan = append(l.object.plan, l.outcome())
 	return l, nil
-}
-
-// begin says that all references are seen from now on.
-func (l *ledger) begin() error {
-	if err := l.object.maps[ledgerMapRefState].Put(stateComplete, uint64(1)); err != nil {
-		return fmt.Errorf("beginning the ledgers: %w", err)
-	}
-	// The first look says what each device had before.
-	_, err := l.look()
-	return err
 }
 
 // aloneAtSites makes sure that the sites can be found: where another has a probe, its
@@ -330,7 +292,7 @@ func (l *ledger) refuse(refused []textprobe.Refusal) {
 // which takes long: it may be called from any goroutine, by one at a time, and has to
 // have returned before Detach.
 func (s *Session) WatchModules(ctx context.Context, modules []string) []Outcome {
-	if s.ledger == nil || s.ledger.tracked {
+	if s.ledger == nil {
 		return nil
 	}
 	n, err := s.ledger.watchModules(ctx, s.kernel, modules)

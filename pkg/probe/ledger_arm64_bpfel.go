@@ -24,17 +24,14 @@ const (
 	ledgerMapRefSites            = "ref_sites"
 	ledgerMapRefState            = "ref_state"
 	ledgerMapRefTraces           = "ref_traces"
-	ledgerMapRefTracked          = "ref_tracked"
 	ledgerMapRing                = "ring"
 	ledgerMapStacks              = "stacks"
 	ledgerProgAllocatedFexit     = "allocated_fexit"
 	ledgerProgAllocatedKretprobe = "allocated_kretprobe"
 	ledgerProgLedgersIter        = "ledgers_iter"
 	ledgerProgSiteKprobe         = "site_kprobe"
-	ledgerProgTrackedFexit       = "tracked_fexit"
 	ledgerProgUnallocatedFentry  = "unallocated_fentry"
 	ledgerProgUnallocatedKprobe  = "unallocated_kprobe"
-	ledgerProgUntrackedFentry    = "untracked_fentry"
 	ledgerVarCpus                = "cpus"
 	ledgerVarOnlyName            = "only_name"
 	ledgerVarPerCpuOffset        = "per_cpu_offset"
@@ -89,10 +86,8 @@ type ledgerProgramSpecs struct {
 	AllocatedKretprobe *ebpf.ProgramSpec `ebpf:"allocated_kretprobe"`
 	LedgersIter        *ebpf.ProgramSpec `ebpf:"ledgers_iter"`
 	SiteKprobe         *ebpf.ProgramSpec `ebpf:"site_kprobe"`
-	TrackedFexit       *ebpf.ProgramSpec `ebpf:"tracked_fexit"`
 	UnallocatedFentry  *ebpf.ProgramSpec `ebpf:"unallocated_fentry"`
 	UnallocatedKprobe  *ebpf.ProgramSpec `ebpf:"unallocated_kprobe"`
-	UntrackedFentry    *ebpf.ProgramSpec `ebpf:"untracked_fentry"`
 }
 
 // ledgerMapSpecs contains maps before they are loaded into the kernel.
@@ -107,7 +102,6 @@ type ledgerMapSpecs struct {
 	RefSites   *ebpf.MapSpec `ebpf:"ref_sites"`
 	RefState   *ebpf.MapSpec `ebpf:"ref_state"`
 	RefTraces  *ebpf.MapSpec `ebpf:"ref_traces"`
-	RefTracked *ebpf.MapSpec `ebpf:"ref_tracked"`
 	Ring       *ebpf.MapSpec `ebpf:"ring"`
 	Stacks     *ebpf.MapSpec `ebpf:"stacks"`
 }
@@ -152,7 +146,6 @@ type ledgerMaps struct {
 	RefSites   *ebpf.Map `ebpf:"ref_sites"`
 	RefState   *ebpf.Map `ebpf:"ref_state"`
 	RefTraces  *ebpf.Map `ebpf:"ref_traces"`
-	RefTracked *ebpf.Map `ebpf:"ref_tracked"`
 	Ring       *ebpf.Map `ebpf:"ring"`
 	Stacks     *ebpf.Map `ebpf:"stacks"`
 }
@@ -167,7 +160,6 @@ func (m *ledgerMaps) Close() error {
 		m.RefSites,
 		m.RefState,
 		m.RefTraces,
-		m.RefTracked,
 		m.Ring,
 		m.Stacks,
 	)
@@ -193,10 +185,8 @@ type ledgerPrograms struct {
 	AllocatedKretprobe *ebpf.Program `ebpf:"allocated_kretprobe"`
 	LedgersIter        *ebpf.Program `ebpf:"ledgers_iter"`
 	SiteKprobe         *ebpf.Program `ebpf:"site_kprobe"`
-	TrackedFexit       *ebpf.Program `ebpf:"tracked_fexit"`
 	UnallocatedFentry  *ebpf.Program `ebpf:"unallocated_fentry"`
 	UnallocatedKprobe  *ebpf.Program `ebpf:"unallocated_kprobe"`
-	UntrackedFentry    *ebpf.Program `ebpf:"untracked_fentry"`
 }
 
 func (p *ledgerPrograms) Close() error {
@@ -205,10 +195,8 @@ func (p *ledgerPrograms) Close() error {
 		p.AllocatedKretprobe,
 		p.LedgersIter,
 		p.SiteKprobe,
-		p.TrackedFexit,
 		p.UnallocatedFentry,
 		p.UnallocatedKprobe,
-		p.UntrackedFentry,
 	)
 }
 

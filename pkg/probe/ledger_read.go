@@ -132,7 +132,7 @@ func (l *ledger) statement(at record.Time, one *look) record.RefLedger {
 		Time: at, Counter: one.Counter, Generation: one.Generation, Dev: one.Dev,
 		Netns: one.Netns.id(), Ifindex: one.Ifindex, Name: unix.ByteSliceToString(one.Name[:]),
 		Before: one.Before, Settled: one.Settled != 0, Balance: one.Balance,
-		Count: one.Count, Counted: one.Counted != 0, Partial: l.partial, Tracked: l.tracked,
+		Count: one.Count, Counted: one.Counted != 0, Partial: l.partial,
 	}
 }
 
@@ -218,9 +218,6 @@ func (l *ledger) trace(key traceKey, v *traceValue, symbols *kernel.Symbols) (re
 	var err error
 	if t.Kernel, err = l.object.stackOf(from, key.Stack); err != nil {
 		return t, err
-	}
-	if l.tracked {
-		t.Kernel = beyondTracker(t.Kernel, symbols)
 	}
 	if site.getter {
 		t.Family = l.table.familyOfCaller(t.Kernel, symbols)

@@ -39,7 +39,6 @@ var lossCauses = []lossCause{
 	{"devices_full", false},
 	{"traces_full", true},
 	{"site_unknown", false},
-	{"tracked_full", false},
 }
 
 // Missed is the cause of hits at which the kernel did not run the program, because one

@@ -25,9 +25,6 @@ type RefLedger struct {
 	Sites   []RefSite // that were hit, by place
 	// Partial: not all sites are watched, or some were not from the beginning.
 	Partial bool
-	// Tracked: by the kernel's own objects (CONFIG_NET_DEV_REFCNT_TRACKER). Sites have
-	// the references that are there, not holds and puts.
-	Tracked bool
 }
 
 // FamilyLookup is the family of a reference of which only a getter is known, not who

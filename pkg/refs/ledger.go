@@ -13,8 +13,7 @@ import (
 )
 
 const (
-	howTracker = "every tracked reference since tracing started, by the kernel's own objects (ref_tracker_alloc, ref_tracker_free)"
-	howLedger  = "every dev_hold and dev_put since tracing started, counted where the kernel's code does them (kprobes)"
+	howLedger = "every dev_hold and dev_put since tracing started, counted where the kernel's code does them (kprobes)"
 
 	// tracesTold is how many call traces of one family are shown; all are counted.
 	tracesTold = 8
@@ -115,14 +114,6 @@ func (d *Detector) ledgerBalance(w *device, f *finding.Finding, left int64) {
 	}
 }
 
-// how is how the references of a ledger were seen.
-func (l *ledger) how() string {
-	if l.Tracked {
-		return howTracker
-	}
-	return howLedger
-}
-
 // ledgerReport words that references are left which were taken for one purpose.
 func (d *Detector) ledgerReport(w *device, h *ledgerHolder, state finding.State, at uint64) *finding.Finding {
 	a := &h.purpose
@@ -131,7 +122,7 @@ func (d *Detector) ledgerReport(w *device, h *ledgerHolder, state finding.State,
 		Time:     d.known.At(at),
 		Device:   &finding.Device{Name: w.name, Ifindex: w.ifindex},
 		Count:    h.count,
-		Evidence: d.known.Evidence(finding.Refs, w.ledger.how()),
+		Evidence: d.known.Evidence(finding.Refs, howLedger),
 		Details: map[string]any{
 			"family": a.family, "waiting": w.id, "source": "ledger",
 			"references": h.count, "holds": a.holds, "puts": a.puts,
@@ -263,7 +254,7 @@ func (d *Detector) overPut(w *device, state finding.State, at uint64) *finding.F
 		Time:     d.known.At(at),
 		Device:   &finding.Device{Name: w.name, Ifindex: w.ifindex},
 		Count:    -left,
-		Evidence: d.known.Evidence(finding.Refs, w.ledger.how()),
+		Evidence: d.known.Evidence(finding.Refs, howLedger),
 		Details:  map[string]any{"waiting": w.id, "usage_count": w.refcount},
 	}
 	where := ""
