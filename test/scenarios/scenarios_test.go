@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,20 +63,47 @@ func TestScenarios(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kernel := range lab.KernelNames() {
-		if *only != "" && !slices.Contains(strings.Split(*only, ","), kernel) {
-			continue
+	kernels := make(chan string, len(lab.KernelNames()))
+	for _, kernel := range longestFirst(all) {
+		if *only == "" || slices.Contains(strings.Split(*only, ","), kernel) {
+			kernels <- kernel
 		}
-		t.Run(kernel, func(t *testing.T) {
-			t.Parallel()
-			// Each machine of the kernel in turn, so that no more than the parallel
-			// kernels are in memory at once.
-			for _, m := range machinesFor(all, kernel) {
-				m.cache, m.tools = cache, tools
-				m.run(t)
+	}
+	close(kernels)
+	var workers sync.WaitGroup
+	for range sideBySide() {
+		workers.Go(func() {
+			for kernel := range kernels {
+				t.Run(kernel, func(t *testing.T) {
+					// Each machine of the kernel in turn, so that no more than the kernels
+					// side by side are in memory at once.
+					for _, m := range machinesFor(all, kernel) {
+						m.cache, m.tools = cache, tools
+						m.run(t)
+					}
+				})
 			}
 		})
 	}
+	workers.Wait()
+}
+
+// longestFirst orders the kernels by how many scenarios each has: what is begun last
+// should be short. t.Parallel begins them in any order.
+func longestFirst(all []scenario) []string {
+	count := make(map[string]int)
+	for _, kernel := range lab.KernelNames() {
+		for _, m := range machinesFor(all, kernel) {
+			count[kernel] += len(m.scenarios)
+		}
+	}
+	return slices.SortedStableFunc(slices.Values(lab.KernelNames()), func(a, b string) int { return count[b] - count[a] })
+}
+
+// sideBySide is how many kernels run at a time: as go test -parallel says.
+func sideBySide() int {
+	n, _ := flag.Lookup("test.parallel").Value.(flag.Getter).Get().(int)
+	return max(1, n)
 }
 
 // machine is one guest with the scenarios that run in it.
