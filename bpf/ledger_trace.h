@@ -14,7 +14,6 @@
 #define MAX_TRACES 65536
 #define MAX_CALLERS 16384
 #define CALLER_DEPTH 8
-#define SITE_STACK_NS 1000000000ULL
 
 struct trace_key {
 	__u64 generation;
@@ -78,24 +77,6 @@ static __always_inline void count_trace(void)
 		__sync_fetch_and_add(n, 1);
 }
 
-/*
- * A load at one place takes all of the budget, and then what happens once at another is
- * what is asked for later: each place has one of its own in a second.
- */
-static __always_inline __s32 stack_of_site(void *ctx, struct site *site, __u64 now)
-{
-	__s32 id;
-
-	if (now - site->stacked >= SITE_STACK_NS) {
-		site->stacked = now;
-		return stack_id(ctx, &stacks);
-	}
-	id = stack_within_budget(ctx, now);
-	if (id != NO_STACK)
-		site->stacked = now;
-	return id;
-}
-
 static __always_inline void keep_trace(void *ctx, __u64 generation, struct site *site)
 {
 	__u64 now = bpf_ktime_get_ns();
@@ -105,7 +86,7 @@ static __always_inline void keep_trace(void *ctx, __u64 generation, struct site 
 	if (site->flags & SITE_GETTER)
 		key.stack = stack_id(ctx, &ref_callers);
 	else
-		key.stack = stack_of_site(ctx, site, now);
+		key.stack = stack_within_budget(ctx, now, &site->stacked);
 	t = bpf_map_lookup_elem(&ref_traces, &key);
 	if (t) {
 		__sync_fetch_and_add(&t->count, 1);

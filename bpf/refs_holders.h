@@ -65,7 +65,7 @@ static __always_inline int made(void *ctx, __u32 family, __u64 object, __u64 of,
 	if (object && object < (__u64)-MAX_ERRNO) {
 		__u64 now = bpf_ktime_get_ns();
 
-		keep(family, object, of, owner, now, stack_within_budget(ctx, now));
+		keep(family, object, of, owner, now, stack_within_budget(ctx, now, NULL));
 	}
 	return 0;
 }
@@ -126,7 +126,7 @@ static __always_inline int queues_made(void *ctx, __u32 family, __u64 first, __u
 	if (old >= new)
 		return 0;
 	now = bpf_ktime_get_ns();
-	stack = stack_within_budget(ctx, now); /* the same for all of them */
+	stack = stack_within_budget(ctx, now, NULL); /* the same for all of them */
 	for (int i = 0; i < MAX_QUEUES && old + i < new; i++)
 		queue_made(family, first + (old + i) * size, now, stack);
 	if (old + MAX_QUEUES < new)

@@ -18,6 +18,8 @@
 #endif
 #define STACK_NS 250000000ULL
 #define STACKS_AT_ONCE 256
+#define OWN_STACK_NS 1000000000ULL
+#define STACKS_OFF 0x7fffffffffffffffULL /* of budget.until: user space wants none */
 #define NO_STACK (-1)
 
 struct {
@@ -49,7 +51,12 @@ static __always_inline __s32 stack_id(void *ctx, void *map)
 	return NO_STACK;
 }
 
-static __always_inline __s32 stack_within_budget(void *ctx, __u64 now)
+/*
+ * own, if there is one, is when a stack was last taken at this place: a load at one place
+ * takes all of the budget, and then what happens once at another is what is asked for
+ * later. So each has one of its own in OWN_STACK_NS.
+ */
+static __always_inline __s32 stack_within_budget(void *ctx, __u64 now, __u64 *own)
 {
 	__u32 zero = 0;
 	struct budget *b = bpf_map_lookup_elem(&budgets, &zero);
@@ -58,11 +65,14 @@ static __always_inline __s32 stack_within_budget(void *ctx, __u64 now)
 		return NO_STACK;
 	if (b->until < now)
 		b->until = now;
-	if (b->until >= now + STACKS_AT_ONCE * STACK_NS) {
+	if (b->until < now + STACKS_AT_ONCE * STACK_NS) {
+		b->until += STACK_NS;
+	} else if (!own || now - *own < OWN_STACK_NS || b->until == STACKS_OFF) {
 		count_loss(LOSS_STACK_SKIPPED);
 		return NO_STACK;
 	}
-	b->until += STACK_NS;
+	if (own)
+		*own = now;
 	return stack_id(ctx, &stacks);
 }
 

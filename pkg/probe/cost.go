@@ -59,7 +59,7 @@ func (s *Session) Hits() []Hits {
 // those of references, and of objects that hold devices. Each that is not is counted
 // as stack_skipped.
 func (s *Session) TakeStacks(take bool) error {
-	// The time up to which stacks are paid for (bpf/stack_budget.h): for ever, or not.
+	// The time up to which stacks are paid for, or STACKS_OFF (bpf/stack_budget.h).
 	until := uint64(0)
 	if !take {
 		until = math.MaxInt64
