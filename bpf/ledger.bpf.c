@@ -4,9 +4,9 @@
  *
  * Both are inlined everywhere; what is left of each is one instruction that adds 1
  * to or takes 1 from a per-CPU counter. User space finds these instructions, the
- * sites, and puts the one program here on all of them. At a site the only thing
- * that is sure to be at hand is the per-CPU pointer, in a register; so it is by
- * that pointer that devices are known here.
+ * sites, and puts the one program here on all of them, or on the load of the pointer
+ * just before. At a site the only thing that is sure to be at hand is that per-CPU
+ * pointer, in a register; so it is by that pointer that devices are known here.
  *
  * Holds and puts are counted for each device and site, without loss as long as
  * there is room for the device. Call traces are kept beside, as far as they can be
@@ -124,17 +124,21 @@ int site_kprobe(struct pt_regs *ctx)
 	__u64 address = PT_REGS_IP(ctx) - 1;
 	struct site *site = bpf_map_lookup_elem(&ref_sites, &address);
 	struct ledger *l;
-	__u64 counter;
+	__u64 counter, dev = 0;
 
 	if (!site) {
 		count_loss(LOSS_SITE_UNKNOWN);
 		return 0;
 	}
 	counter = register_of(ctx, site->reg);
+	if (site->ahead) {
+		dev = counter;
+		counter = counter_of(dev);
+	}
 	l = bpf_map_lookup_elem(&ref_ledgers, &counter);
 	if (!l || !l->dev) { /* it was there before us, and nobody told us of it */
-		__u64 dev = find_device(ctx, counter);
-
+		if (!dev)
+			dev = find_device(ctx, counter);
 		if (!l && wanted(dev))
 			l = begin(counter, dev);
 		if (!l)

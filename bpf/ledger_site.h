@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A site: an instruction that takes or drops a reference of a net_device. At it the
- * address of the device's per-CPU counter is in a register.
+ * address of the device's per-CPU counter is in a register; at the load of that address
+ * just before it, where the probe is if it can be, it is the device's own.
  */
 #ifndef NETNS_TRACE_LEDGER_SITE_H
 #define NETNS_TRACE_LEDGER_SITE_H
@@ -15,7 +16,8 @@
 
 struct site {
 	__u32 id; /* index of its count in a ledger */
-	__u16 reg; /* number of the register in x86-64 instructions */
+	__u8 reg; /* number of the register in x86-64 instructions */
+	__u8 ahead; /* bytes from the probe to the site; more than 0: the probe is on the load */
 	__u16 flags;
 	__u64 stacked; /* ns, when a call trace was last taken here */
 };
@@ -23,7 +25,7 @@ struct site {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_SITES);
-	__type(key, __u64); /* address of the instruction */
+	__type(key, __u64); /* address of the probe */
 	__type(value, struct site);
 } ref_sites SEC(".maps");
 

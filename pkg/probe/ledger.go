@@ -227,20 +227,23 @@ func (o *LedgerOptions) configure(spec *ebpf.CollectionSpec, k Kernel, table *si
 // are watched soon. All others are one more stage: leaving waits for each.
 const firstStage = 24
 
-// watch attaches to one stage of sites.
+// watch attaches to one stage of sites: to the loads before them, and to those
+// themselves that have none or where the kernel refused it.
 func (l *ledger) watch(ctx context.Context, stage []*watchedSite) error {
-	targets := make([]textprobe.Target, 0, len(stage))
-	for _, s := range stage {
-		targets = append(targets, textprobe.Target{Addr: s.Addr, Module: s.Module})
-		if err := l.object.maps[ledgerMapRefSites].Put(s.Addr, s.wire()); err != nil {
-			return fmt.Errorf("telling the kernel of the reference sites: %w", err)
+	for len(stage) > 0 {
+		targets := make([]textprobe.Target, 0, len(stage))
+		for _, s := range stage {
+			targets = append(targets, textprobe.Target{Addr: s.probe(), Module: s.Module})
+			if err := l.object.maps[ledgerMapRefSites].Put(s.probe(), s.wire()); err != nil {
+				return fmt.Errorf("telling the kernel of the reference sites: %w", err)
+			}
 		}
+		refused, err := l.probes.Attach(ctx, targets)
+		if err != nil {
+			return fmt.Errorf("attaching to the reference sites: %w", err)
+		}
+		stage = l.refuse(refused)
 	}
-	refused, err := l.probes.Attach(ctx, targets)
-	if err != nil {
-		return fmt.Errorf("attaching to the reference sites: %w", err)
-	}
-	l.refuse(refused)
 	return nil
 }
 
@@ -278,13 +281,20 @@ func (l *ledger) close() error {
 	return err
 }
 
-func (l *ledger) refuse(refused []textprobe.Refusal) {
+// refuse takes in what the kernel refused, and returns the sites that can be probed
+// themselves instead.
+func (l *ledger) refuse(refused []textprobe.Refusal) []*watchedSite {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var again []*watchedSite
 	for _, r := range refused {
-		l.table.refuse(r.Addr, r.Reason)
+		if w := l.table.refuse(r.Addr, r.Reason); w != nil {
+			again = append(again, w)
+			continue
+		}
 		l.partial = true
 	}
+	return again
 }
 
 // WatchModules watches the reference sites of modules that have just been loaded, and

@@ -156,7 +156,7 @@ func readSites(k Kernel, sites *ebpf.Map) (*siteTable, error) {
 	if symbols == nil {
 		return nil, errSymbolsHidden
 	}
-	t := &siteTable{byPlace: make(map[string]*watchedSite), byAddr: make(map[uint64]*watchedSite)}
+	t := &siteTable{byPlace: make(map[string]*watchedSite), byProbe: make(map[uint64]*watchedSite)}
 	var err error
 	if t.families, err = refsite.LoadFamilies(); err != nil {
 		return nil, err
@@ -168,6 +168,7 @@ func readSites(k Kernel, sites *ebpf.Map) (*siteTable, error) {
 		if w.ID >= maxSites {
 			return nil, fmt.Errorf("a reference site has number %d", w.ID)
 		}
+		addr += uint64(w.Ahead) // from the probe to the site
 		f, ok := symbols.Resolve(addr)
 		if !ok {
 			continue // its module was unloaded

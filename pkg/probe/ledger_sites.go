@@ -5,11 +5,13 @@ package probe
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/netns-trace/netns-trace/pkg/refsite"
+	"github.com/netns-trace/netns-trace/pkg/textprobe"
 )
 
 // siteTable knows the reference sites by their number in the ledgers. A number stays
@@ -22,8 +24,8 @@ type siteTable struct {
 	found    int  // sites, those included that are not watched
 	byID     []*watchedSite
 	byPlace  map[string]*watchedSite
-	byAddr   map[uint64]*watchedSite
-	notUsed  map[string]string // places that may not be probed, and why
+	byProbe  map[uint64]*watchedSite // by the address of the probe
+	notUsed  map[string]string       // places that may not be probed, and why
 }
 
 // watchedSite is a site with its number.
@@ -32,12 +34,25 @@ type watchedSite struct {
 	id     uint32
 	family string
 	getter bool
+	// inPlace keeps the probe off the load before the site, where the kernel refused it.
+	inPlace bool
 }
 
-// wireSite is struct site of bpf/ledger.bpf.c.
+// probe is the address to probe. On the load before the site the kernel can replace
+// the probe by a jump; on the site itself, an instruction of three to seven bytes that
+// ends in front of others, it mostly cannot.
+func (s *watchedSite) probe() uint64 {
+	if s.LoadAddr != 0 && !s.inPlace {
+		return s.LoadAddr
+	}
+	return s.Addr
+}
+
+// wireSite is struct site of bpf/ledger_site.h.
 type wireSite struct {
 	ID       uint32
-	Register uint16
+	Register uint8
+	Ahead    uint8
 	Flags    uint16
 	Stacked  uint64
 }
@@ -48,7 +63,10 @@ const (
 )
 
 func (s *watchedSite) wire() wireSite {
-	w := wireSite{ID: s.id, Register: uint16(s.Register)}
+	w := wireSite{ID: s.id, Register: uint8(s.Register)}
+	if at := s.probe(); at != s.Addr {
+		w.Register, w.Ahead = uint8(s.Base), uint8(s.Addr-at)
+	}
 	if s.Op == refsite.Put {
 		w.Flags |= sitePut
 	}
@@ -70,7 +88,7 @@ func placeOf(s *refsite.Site) string {
 
 func findSites(ctx context.Context, k Kernel, allHot bool) (*siteTable, error) {
 	t := &siteTable{
-		allHot: allHot, byPlace: make(map[string]*watchedSite), byAddr: make(map[uint64]*watchedSite),
+		allHot: allHot, byPlace: make(map[string]*watchedSite), byProbe: make(map[uint64]*watchedSite),
 		notUsed: make(map[string]string),
 	}
 	var err error
@@ -114,11 +132,11 @@ func (t *siteTable) put(s *refsite.Site) *watchedSite {
 		t.byID = append(t.byID, w)
 		t.byPlace[place] = w
 	}
-	delete(t.byAddr, w.Addr)
-	w.Site = *s
+	delete(t.byProbe, w.probe())
+	w.Site, w.inPlace = *s, false
 	w.family, _ = t.families.Of(s.Symbol, s.Module)
 	w.getter = w.family == refsite.Lookup
-	t.byAddr[s.Addr] = w
+	t.byProbe[w.probe()] = w
 	return w
 }
 
@@ -133,11 +151,21 @@ func (t *siteTable) add(sites []refsite.Site) []*watchedSite {
 	return fresh
 }
 
-// refuse takes in that the kernel lets nobody probe there.
-func (t *siteTable) refuse(addr uint64, why error) {
-	if w := t.byAddr[addr]; w != nil {
-		t.notUsed[w.place()] = reason(why)
+// refuse takes in that the kernel lets nobody probe there. A site whose load was refused
+// is returned, to be probed itself.
+func (t *siteTable) refuse(addr uint64, why error) *watchedSite {
+	w := t.byProbe[addr]
+	switch {
+	case w == nil:
+		return nil
+	case addr != w.Addr && !errors.Is(why, textprobe.ErrModuleGone):
+		delete(t.byProbe, addr)
+		w.inPlace = true
+		t.byProbe[w.Addr] = w
+		return w
 	}
+	t.notUsed[w.place()] = reason(why)
+	return nil
 }
 
 type siteRefusal struct{ place, reason string }
