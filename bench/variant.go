@@ -94,20 +94,22 @@ func variants() []variant {
 // shortVariants are those of -short.
 var shortVariants = []string{emptyBest, only(probe.DetectorCsum), only(probe.DetectorThreads), everything}
 
-// atSites runs a shell's command that has the two places of the workload reference, as
-// FUNCTION+OFFSET, in $places, and in $register that which has the device's counter.
+// atSites runs a shell's command that has the loads before the two places of the
+// workload reference in $places, as FUNCTION+OFFSET: there netns-trace has its probes
+// too, and the kernel can replace them by jumps. $register has the device there.
 func atSites(command string) []string {
-	find := `sites=$(` + binDir + `netns-trace doctor --sites | grep refpairs_one)
-places=$(echo "$sites" | grep -o 'refpairs_one+0x[0-9a-f]*')
+	find := `sites=$(` + binDir + `netns-trace doctor --sites | grep 'refpairs_one.* at the load, ')
+places=$(echo "$sites" | sed 's/.*at the load, /refpairs_one/')
+register=$(echo "$sites" | sed -n '1s/.*device in r\([a-ds][a-z]\|[0-9]*\) at.*/\1/p')
+test $(echo "$places" | wc -l) = 2
 exec `
 	return []string{"sh", "-ec", find + command}
 }
 
-// sitesBpftrace counts what goes through the two places by the register that has the
-// device's counter in the code that this compiler makes: what somebody would do who knew
-// the places.
+// sitesBpftrace counts what goes through the two places by device: what somebody would
+// do who knew the places.
 func sitesBpftrace() variant {
-	program := `$(for p in $places; do echo "kprobe:$p { @[reg(\"ax\")] = count(); }"; done)`
+	program := `$(for p in $places; do echo "kprobe:$p { @[reg(\"$register\")] = count(); }"; done)`
 	command := strings.Join(peer("bpftrace", "-e", `"`+program+`"`, "-c", `"`+binDir+`ops hold `+readyFile+`"`), " ")
 	return variant{name: bpftraceSites, argv: atSites(command), on: []string{"reference"}, peer: true}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,8 +24,16 @@ type diagnosis struct {
 	Kernel   kernel.Facts `json:"kernel"`
 	Plan     probe.Plan   `json:"plan,omitempty"`
 	Promises []promise    `json:"promises"`
+	// Sites is absent where no reference site is watched, or debugfs cannot be read.
+	Sites *siteCounts `json:"reference_sites,omitempty"`
 	// Stale are groups of kprobe events whose netns-trace is gone.
 	Stale []string `json:"stale_kprobe_events,omitempty"`
+}
+
+// siteCounts is of how many reference sites the probe has become a jump.
+type siteCounts struct {
+	Watched   int `json:"watched"`
+	Optimized int `json:"optimized"`
 }
 
 // promise is what one detector can do on this kernel.
@@ -104,10 +113,37 @@ func (d *diagnosis) try(ctx context.Context, sys system, detector string, avoid 
 	if lost := plan.Lost(); len(lost) > 0 {
 		p.Text = "works, but " + strings.Join(lost, "; ")
 	}
+	if session.KeepsLedger() {
+		d.Sites = countOptimized(ctx, session)
+	}
 	if err := session.Close(); err != nil {
 		p.Text += fmt.Sprintf("; detaching failed: %v", err)
 	}
 	d.Plan, d.Promises = append(d.Plan, plan...), append(d.Promises, p)
+}
+
+// countOptimized waits until the kernel seems to be through with replacing probes by
+// jumps, 5 seconds at most.
+func countOptimized(ctx context.Context, session *probe.Session) *siteCounts {
+	const look, settled, patience = 250 * time.Millisecond, 4, 20
+	var counts *siteCounts
+	for same, looks := 0, 0; same < settled && looks < patience; looks++ {
+		optimized, watched, known := session.OptimizedSites()
+		if !known {
+			return nil
+		}
+		if counts == nil || counts.Optimized != optimized || optimized == 0 {
+			same = 0
+		}
+		same++
+		counts = &siteCounts{Watched: watched, Optimized: optimized}
+		select {
+		case <-ctx.Done():
+			return counts
+		case <-time.After(look):
+		}
+	}
+	return counts
 }
 
 func (d diagnosis) write(w io.Writer) error {
@@ -115,6 +151,9 @@ func (d diagnosis) write(w io.Writer) error {
 	fmt.Fprintf(&b, "netns-trace %s\n\nkernel\n%s\n", d.Version, indent(d.Kernel.String()))
 	if len(d.Plan) > 0 {
 		fmt.Fprintf(&b, "attach plan\n%s\n", indent(planText(d.Plan)))
+	}
+	if d.Sites != nil {
+		fmt.Fprintf(&b, "reference sites\n  %d watched, at %d of them by a jump, at the others by a breakpoint\n\n", d.Sites.Watched, d.Sites.Optimized)
 	}
 	b.WriteString("promises\n")
 	for _, p := range d.Promises {

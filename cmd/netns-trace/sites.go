@@ -34,6 +34,8 @@ type siteDetail struct {
 	// device itself.
 	Load    string `json:"load_addr,omitempty"`
 	Base    string `json:"device_register,omitempty"`
+	// loadPlace is where the load is in the function.
+	loadPlace string
 	Refused string `json:"refused,omitempty"`
 	// Skipped is why no probe is needed.
 	Skipped string `json:"skipped,omitempty"`
@@ -74,6 +76,7 @@ func describeSites(sites []refsite.Site, families, hot refsite.Families) []siteD
 		d.Skipped = refsite.Skipped(&s, hot, false)
 		if s.LoadAddr != 0 {
 			d.Load, d.Base = fmt.Sprintf("%#x", s.LoadAddr), s.Base.String()
+			d.loadPlace = fmt.Sprintf("+%#x", s.Offset-(s.Addr-s.LoadAddr))
 		}
 		list = append(list, d)
 	}
@@ -110,7 +113,11 @@ func (l siteList) write(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "\n%s: %d%s\n", family, len(sites), note)
 		for _, s := range sites {
-			fmt.Fprintf(&b, "  %-4s  %s\n", s.Op, s.Place)
+			fmt.Fprintf(&b, "  %-4s  %s", s.Op, s.Place)
+			if s.Load != "" {
+				fmt.Fprintf(&b, ", device in %s at the load, %s", s.Base, s.loadPlace)
+			}
+			b.WriteByte('\n')
 			if s.Refused != "" {
 				fmt.Fprintf(&b, "        refused: %s\n", s.Refused)
 			}

@@ -36,7 +36,7 @@ func TestSitesAreListedByFamily(t *testing.T) {
 
 neighbour: 2
   hold  ___neigh_create+0x20
-  put   neigh_destroy+0x10
+  put   neigh_destroy+0x10, device in rbx at the load, +0x9
 
 AF_LLC socket: 1
   put   llc_ui_release+0x90 [llc2]

@@ -264,6 +264,18 @@ func (l *ledger) outcome() Outcome {
 	return out
 }
 
+// OptimizedSites tells of how many reference sites are watched, and at how many of them
+// the kernel has replaced the probe by a jump by now; it does so in the second or two
+// after Open. The last result is false where nothing of that is known: there is no
+// ledger, or debugfs cannot be read.
+func (s *Session) OptimizedSites() (optimized, watched int, known bool) {
+	if s.ledger == nil {
+		return 0, 0, false
+	}
+	optimized, known = s.ledger.probes.Optimized()
+	return optimized, s.ledger.probes.Counts().Attached, known
+}
+
 func (l *ledger) detach() error {
 	if l == nil || l.probes == nil {
 		return nil

@@ -5,18 +5,23 @@ package textprobe
 import (
 	"bufio"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 const kprobeList = "/sys/kernel/debug/kprobes/list"
 
-// Optimized returns how many of the targets have a probe that the kernel has replaced
-// by a jump, which spares each hit two traps. It does so some time after the attach.
-// The second result is false when the kernel does not tell: debugfs is not mounted or
-// may not be read.
-func Optimized(targets []Target) (int, bool) {
+// Optimized returns how many of the targets have a probe by now that the kernel has
+// replaced by a jump, which spares each hit two traps. It does so some time after the
+// attach. The second result is false when the kernel does not tell: debugfs is not
+// mounted or may not be read.
+func (s *Set) Optimized() (int, bool) {
+	s.mu.Lock()
+	targets := slices.Collect(maps.Keys(s.attached))
+	s.mu.Unlock()
 	f, err := os.Open(kprobeList)
 	if err != nil {
 		return 0, false

@@ -113,7 +113,7 @@ func attached(ctx context.Context, o options, set *textprobe.Set, hits counter, 
 		}
 		select {
 		case <-ctx.Done():
-			n, told := textprobe.Optimized(targets)
+			n, told := set.Optimized()
 			fmt.Printf("optimized=%d of=%d told=%v\n", n, len(targets), told)
 			return nil
 		case <-again:
