@@ -122,9 +122,9 @@ int site_kprobe(struct pt_regs *ctx)
 {
 	/* A kprobe's handler runs as if after the breakpoint, which is one byte long. */
 	__u64 address = PT_REGS_IP(ctx) - 1;
-	struct site *site = bpf_map_lookup_elem(&ref_sites, &address);
+	struct site *site = find_site(address);
 	struct ledger *l;
-	__u64 counter, dev = 0;
+	__u64 counter, dev = 0, before = 0;
 
 	if (!site) {
 		count_loss(LOSS_SITE_UNKNOWN);
@@ -146,9 +146,11 @@ int site_kprobe(struct pt_regs *ctx)
 		l->dev = dev;
 	}
 	__sync_fetch_and_add(&l->balance, site->flags & SITE_PUT ? -1 : 1);
-	if (site->id < site_room)
+	if (site->id < site_room) {
+		before = l->hits[site->id];
 		__sync_fetch_and_add(&l->hits[site->id], 1);
-	keep_trace(ctx, l->generation, site);
+	}
+	keep_trace(ctx, l->generation, site, before);
 	return 0;
 }
 

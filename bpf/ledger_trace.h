@@ -77,16 +77,40 @@ static __always_inline void count_trace(void)
 		__sync_fetch_and_add(n, 1);
 }
 
-static __always_inline void keep_trace(void *ctx, __u64 generation, struct site *site)
+/*
+ * The call trace that tells who took the reference. Where none could be paid for, none
+ * is asked for until the next tick: reading the clock takes as long as most else here.
+ */
+static __always_inline __s32 trace_of(void *ctx, struct site *site)
 {
-	__u64 now = bpf_ktime_get_ns();
-	struct trace_key key = { .generation = generation, .site = site->id };
-	struct trace *t;
+	__u64 tick = bpf_jiffies64();
+	__s32 stack;
 
 	if (site->flags & SITE_GETTER)
-		key.stack = stack_id(ctx, &ref_callers);
-	else
-		key.stack = stack_within_budget(ctx, now, &site->stacked);
+		return stack_id(ctx, &ref_callers);
+	if (site->refused == tick) {
+		count_loss(LOSS_STACK_SKIPPED);
+		return NO_STACK;
+	}
+	stack = stack_within_budget(ctx, bpf_ktime_get_ns(), &site->stacked);
+	if (stack == NO_STACK)
+		site->refused = tick;
+	return stack;
+}
+
+/*
+ * before is how often the device had hit the site until then. What has no stack of its
+ * own is recorded only if it is the first there: all others are in the count of hits.
+ */
+static __always_inline void keep_trace(void *ctx, __u64 generation, struct site *site, __u64 before)
+{
+	struct trace_key key = { .generation = generation, .site = site->id, .stack = trace_of(ctx, site) };
+	struct trace *t;
+	__u64 now;
+
+	if (key.stack == NO_STACK && !(site->flags & SITE_GETTER) && before)
+		return;
+	now = bpf_ktime_get_ns();
 	t = bpf_map_lookup_elem(&ref_traces, &key);
 	if (t) {
 		__sync_fetch_and_add(&t->count, 1);

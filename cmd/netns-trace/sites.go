@@ -32,11 +32,11 @@ type siteDetail struct {
 	Rule     string `json:"rule"`
 	// Load is the address of the instruction before, when a probe there sees the
 	// device itself.
-	Load    string `json:"load_addr,omitempty"`
-	Base    string `json:"device_register,omitempty"`
+	Load string `json:"load_addr,omitempty"`
+	Base string `json:"device_register,omitempty"`
 	// loadPlace is where the load is in the function.
 	loadPlace string
-	Refused string `json:"refused,omitempty"`
+	Refused   string `json:"refused,omitempty"`
 	// Skipped is why no probe is needed.
 	Skipped string `json:"skipped,omitempty"`
 }

@@ -211,6 +211,7 @@ func (o *LedgerOptions) configure(spec *ebpf.CollectionSpec, k Kernel, table *si
 	ledgers.ValueSize = uint32(ledgerHead + 8*table.room)
 	blank.ValueSize = ledgers.ValueSize
 	spec.Maps[ledgerMapRefTraces].MaxEntries = devices * tracesPerDevice
+	spec.Maps[ledgerMapRefSites].MaxEntries = uint32(len(table.slots.addresses))
 	var name [16]byte
 	copy(name[:len(name)-1], o.Device)
 	perCPU, cpus := perCPUPlace(k)
@@ -218,6 +219,7 @@ func (o *LedgerOptions) configure(spec *ebpf.CollectionSpec, k Kernel, table *si
 		ledgerVarPerCpuOffset: perCPU,
 		ledgerVarCpus:         cpus,
 		ledgerVarSiteRoom:     uint32(table.room),
+		ledgerVarSlotShift:    uint32(table.slots.shift),
 		ledgerVarRestricted:   o.Device != "",
 		ledgerVarOnlyName:     name,
 	})
@@ -226,26 +228,6 @@ func (o *LedgerOptions) configure(spec *ebpf.CollectionSpec, k Kernel, table *si
 // firstStage is how many sites are attached first, so that those behind most reports
 // are watched soon. All others are one more stage: leaving waits for each.
 const firstStage = 24
-
-// watch attaches to one stage of sites: to the loads before them, and to those
-// themselves that have none or where the kernel refused it.
-func (l *ledger) watch(ctx context.Context, stage []*watchedSite) error {
-	for len(stage) > 0 {
-		targets := make([]textprobe.Target, 0, len(stage))
-		for _, s := range stage {
-			targets = append(targets, textprobe.Target{Addr: s.probe(), Module: s.Module})
-			if err := l.object.maps[ledgerMapRefSites].Put(s.probe(), s.wire()); err != nil {
-				return fmt.Errorf("telling the kernel of the reference sites: %w", err)
-			}
-		}
-		refused, err := l.probes.Attach(ctx, targets)
-		if err != nil {
-			return fmt.Errorf("attaching to the reference sites: %w", err)
-		}
-		stage = l.refuse(refused)
-	}
-	return nil
-}
 
 // outcome tells how the sites are seen.
 func (l *ledger) outcome() Outcome {
@@ -291,22 +273,6 @@ func (l *ledger) close() error {
 		err = errors.Join(err, l.object.Close())
 	}
 	return err
-}
-
-// refuse takes in what the kernel refused, and returns the sites that can be probed
-// themselves instead.
-func (l *ledger) refuse(refused []textprobe.Refusal) []*watchedSite {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var again []*watchedSite
-	for _, r := range refused {
-		if w := l.table.refuse(r.Addr, r.Reason); w != nil {
-			again = append(again, w)
-			continue
-		}
-		l.partial = true
-	}
-	return again
 }
 
 // WatchModules watches the reference sites of modules that have just been loaded, and

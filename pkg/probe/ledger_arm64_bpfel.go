@@ -38,6 +38,7 @@ const (
 	ledgerVarRestricted          = "restricted"
 	ledgerVarSelfTgid            = "self_tgid"
 	ledgerVarSiteRoom            = "site_room"
+	ledgerVarSlotShift           = "slot_shift"
 )
 
 // loadLedger returns the embedded CollectionSpec for ledger.
@@ -116,6 +117,7 @@ type ledgerVariableSpecs struct {
 	Restricted   *ebpf.VariableSpec `ebpf:"restricted"`
 	SelfTgid     *ebpf.VariableSpec `ebpf:"self_tgid"`
 	SiteRoom     *ebpf.VariableSpec `ebpf:"site_room"`
+	SlotShift    *ebpf.VariableSpec `ebpf:"slot_shift"`
 }
 
 // ledgerObjects contains all objects after they have been loaded into the kernel.
@@ -175,6 +177,7 @@ type ledgerVariables struct {
 	Restricted   *ebpf.Variable `ebpf:"restricted"`
 	SelfTgid     *ebpf.Variable `ebpf:"self_tgid"`
 	SiteRoom     *ebpf.Variable `ebpf:"site_room"`
+	SlotShift    *ebpf.Variable `ebpf:"slot_shift"`
 }
 
 // ledgerPrograms contains all programs after they have been loaded into the kernel.

@@ -136,7 +136,9 @@ func adoptLedger(ctx context.Context, k Kernel, theirs map[string]*ebpf.Map) (*l
 		detector: DetectorRefs, spec: loadLedger, points: ledgerPoints[:1], maps: theirs,
 		configure: func(spec *ebpf.CollectionSpec) error {
 			err := options.configure(spec, k, table)
-			spec.Maps[ledgerMapRefTraces].MaxEntries = theirs[ledgerMapRefTraces].MaxEntries()
+			for _, name := range []string{ledgerMapRefTraces, ledgerMapRefSites} {
+				spec.Maps[name].MaxEntries = theirs[name].MaxEntries()
+			}
 			return err
 		},
 	}
@@ -161,14 +163,18 @@ func readSites(k Kernel, sites *ebpf.Map) (*siteTable, error) {
 	if t.families, err = refsite.LoadFamilies(); err != nil {
 		return nil, err
 	}
-	var addr uint64
-	var w wireSite
-	all := sites.Iterate()
-	for all.Next(&addr, &w) {
+	all := make([]wireSite, sites.MaxEntries())
+	if _, err := sites.BatchLookup(new(ebpf.MapBatchCursor), make([]uint32, len(all)), all, nil); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil, fmt.Errorf("reading the reference sites: %w", err)
+	}
+	for _, w := range all {
+		if w.Address == 0 {
+			continue // a free slot
+		}
 		if w.ID >= maxSites {
 			return nil, fmt.Errorf("a reference site has number %d", w.ID)
 		}
-		addr += uint64(w.Ahead) // from the probe to the site
+		addr := w.Address + uint64(w.Ahead) // the probe is on the load before
 		f, ok := symbols.Resolve(addr)
 		if !ok {
 			continue // its module was unloaded
@@ -186,9 +192,6 @@ func readSites(k Kernel, sites *ebpf.Map) (*siteTable, error) {
 			t.byID = append(t.byID, nil)
 		}
 		t.byID[w.ID] = s
-	}
-	if err := all.Err(); err != nil {
-		return nil, fmt.Errorf("reading the reference sites: %w", err)
 	}
 	return t, nil
 }

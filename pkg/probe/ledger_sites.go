@@ -23,6 +23,7 @@ type siteTable struct {
 	room     int  // sites that a ledger has room for
 	found    int  // sites, those included that are not watched
 	byID     []*watchedSite
+	slots    slots
 	byPlace  map[string]*watchedSite
 	byProbe  map[uint64]*watchedSite // by the address of the probe
 	notUsed  map[string]string       // places that may not be probed, and why
@@ -50,11 +51,13 @@ func (s *watchedSite) probe() uint64 {
 
 // wireSite is struct site of bpf/ledger_site.h.
 type wireSite struct {
+	Address  uint64
 	ID       uint32
 	Register uint8
 	Ahead    uint8
 	Flags    uint16
 	Stacked  uint64
+	Refused  uint64
 }
 
 const (
@@ -63,9 +66,9 @@ const (
 )
 
 func (s *watchedSite) wire() wireSite {
-	w := wireSite{ID: s.id, Register: uint8(s.Register)}
-	if at := s.probe(); at != s.Addr {
-		w.Register, w.Ahead = uint8(s.Base), uint8(s.Addr-at)
+	w := wireSite{Address: s.probe(), ID: s.id, Register: uint8(s.Register)}
+	if w.Address != s.Addr {
+		w.Register, w.Ahead = uint8(s.Base), uint8(s.Addr-w.Address)
 	}
 	if s.Op == refsite.Put {
 		w.Flags |= sitePut
@@ -107,6 +110,7 @@ func findSites(ctx context.Context, k Kernel, allHot bool) (*siteTable, error) {
 		return nil, fmt.Errorf("looking for reference sites: %w", err)
 	}
 	t.room = min(len(sites)+spareSites, maxSites)
+	t.slots = newSlots(t.room)
 	t.add(sites)
 	return t, nil
 }
@@ -132,12 +136,18 @@ func (t *siteTable) put(s *refsite.Site) *watchedSite {
 		t.byID = append(t.byID, w)
 		t.byPlace[place] = w
 	}
-	delete(t.byProbe, w.probe())
+	t.leave(w)
 	w.Site, w.inPlace = *s, false
 	w.family, _ = t.families.Of(s.Symbol, s.Module)
 	w.getter = w.family == refsite.Lookup
 	t.byProbe[w.probe()] = w
 	return w
+}
+
+// leave forgets where the probe of a site was.
+func (t *siteTable) leave(w *watchedSite) {
+	delete(t.byProbe, w.probe())
+	t.slots.free(w.probe())
 }
 
 // add gives sites their numbers, and returns those that are to be watched.
@@ -159,7 +169,7 @@ func (t *siteTable) refuse(addr uint64, why error) *watchedSite {
 	case w == nil:
 		return nil
 	case addr != w.Addr && !errors.Is(why, textprobe.ErrModuleGone):
-		delete(t.byProbe, addr)
+		t.leave(w)
 		w.inPlace = true
 		t.byProbe[w.Addr] = w
 		return w
