@@ -43,9 +43,10 @@ type LedgerOptions struct {
 
 const (
 	defaultLedgerDevices = 2048
-	// tracesPerDevice is how many call traces there is room for: a device has fewer
-	// after its making, and what is balanced makes room.
-	tracesPerDevice = 32
+	// How many call traces there is room for: a device has some ten after its making,
+	// and what is balanced makes room. One takes 180 bytes.
+	leastTraces     = 65536
+	tracesPerDevice = 10
 	// spareSites is room for the sites of modules that are loaded later.
 	spareSites = 128
 	// ledgerHead is sizeof(struct ledger) less its hits, in bpf/ledger.bpf.c.
@@ -210,7 +211,7 @@ func (o *LedgerOptions) configure(spec *ebpf.CollectionSpec, k Kernel, table *si
 	ledgers.MaxEntries = devices
 	ledgers.ValueSize = uint32(ledgerHead + 8*table.room)
 	blank.ValueSize = ledgers.ValueSize
-	spec.Maps[ledgerMapRefTraces].MaxEntries = devices * tracesPerDevice
+	spec.Maps[ledgerMapRefTraces].MaxEntries = max(leastTraces, devices*tracesPerDevice)
 	spec.Maps[ledgerMapRefSites].MaxEntries = uint32(len(table.slots.addresses))
 	var name [16]byte
 	copy(name[:len(name)-1], o.Device)

@@ -162,11 +162,12 @@ func (l *ledger) traces(looks []look, symbols *kernel.Symbols) (map[siteOf][]rec
 		wanted[looks[i].Generation] = true
 	}
 	out := make(map[siteOf][]record.RefTrace)
+	stacks := make(knownStacks)
 	err := l.eachTrace(func(key traceKey, v *traceValue) error {
 		if !wanted[key.Generation] || int(key.Site) >= len(l.table.byID) || l.table.byID[key.Site] == nil {
 			return nil
 		}
-		t, err := l.trace(key, v, symbols)
+		t, err := l.trace(key, v, symbols, stacks)
 		if err != nil {
 			return err
 		}
@@ -205,22 +206,54 @@ func (l *ledger) eachTrace(f func(traceKey, *traceValue) error) error {
 	}
 }
 
-func (l *ledger) trace(key traceKey, v *traceValue, symbols *kernel.Symbols) (record.RefTrace, error) {
+// knownStacks are stacks by the map that they are in and their number there. The traces
+// of thousands of devices have few different ones.
+type knownStacks map[stackOf]stack
+
+type stackOf struct {
+	from string
+	id   int32
+}
+
+// stack is a call trace, and for what a getter called by it takes references.
+type stack struct {
+	kernel []uint64
+	family string
+}
+
+func (l *ledger) stackOfSite(site *watchedSite, id int32, symbols *kernel.Symbols, known knownStacks) (stack, error) {
+	of := stackOf{ledgerMapStacks, id}
+	if site.getter {
+		of.from = ledgerMapRefCallers
+	}
+	if s, ok := known[of]; ok {
+		return s, nil
+	}
+	var s stack
+	var err error
+	if s.kernel, err = l.object.stackOf(of.from, id); err != nil {
+		return s, err
+	}
+	if site.getter {
+		s.family = l.table.familyOfCaller(s.kernel, symbols)
+	}
+	known[of] = s
+	return s, nil
+}
+
+func (l *ledger) trace(key traceKey, v *traceValue, symbols *kernel.Symbols, known knownStacks) (record.RefTrace, error) {
 	site := l.table.byID[key.Site]
 	t := record.RefTrace{
 		Family: site.family, Count: v.Count, First: v.First, Last: v.Last,
 		FirstThread: v.FirstThread.thread(), LastThread: v.LastThread.thread(),
 	}
-	from := ledgerMapStacks
-	if site.getter {
-		from = ledgerMapRefCallers
-	}
-	var err error
-	if t.Kernel, err = l.object.stackOf(from, key.Stack); err != nil {
+	s, err := l.stackOfSite(site, key.Stack, symbols, known)
+	if err != nil {
 		return t, err
 	}
+	t.Kernel = s.kernel
 	if site.getter {
-		t.Family = l.table.familyOfCaller(t.Kernel, symbols)
+		t.Family = s.family
 	}
 	return t, nil
 }

@@ -76,9 +76,9 @@ func (l *ledger) sweep(symbols *kernel.Symbols) error {
 func (l *ledger) drop(symbols *kernel.Symbols, tells func(traceKey, string, *traceValue) bool) error {
 	var dead []traceKey
 	kept := uint64(0)
-	families := make(map[int32]string) // of getters' callers, by stack
+	stacks := make(knownStacks)
 	err := l.eachTrace(func(key traceKey, v *traceValue) error {
-		family, err := l.familyOf(key, symbols, families)
+		family, err := l.familyOf(key, symbols, stacks)
 		if err != nil {
 			return err
 		}
@@ -101,7 +101,7 @@ func (l *ledger) drop(symbols *kernel.Symbols, tells func(traceKey, string, *tra
 	return l.object.maps[ledgerMapRefState].Put(stateTraces, kept)
 }
 
-func (l *ledger) familyOf(key traceKey, symbols *kernel.Symbols, known map[int32]string) (string, error) {
+func (l *ledger) familyOf(key traceKey, symbols *kernel.Symbols, known knownStacks) (string, error) {
 	if int(key.Site) >= len(l.table.byID) || l.table.byID[key.Site] == nil {
 		return refsite.Lookup, nil
 	}
@@ -109,13 +109,6 @@ func (l *ledger) familyOf(key traceKey, symbols *kernel.Symbols, known map[int32
 	if !site.getter {
 		return site.family, nil
 	}
-	if family, ok := known[key.Stack]; ok {
-		return family, nil
-	}
-	stack, err := l.object.stackOf(ledgerMapRefCallers, key.Stack)
-	if err != nil {
-		return "", err
-	}
-	known[key.Stack] = l.table.familyOfCaller(stack, symbols)
-	return known[key.Stack], nil
+	s, err := l.stackOfSite(site, key.Stack, symbols, known)
+	return s.family, err
 }
