@@ -56,7 +56,7 @@ test-kernels: ## the lab's own tests and the scenarios, on all kernels
 test-readers: ## what is exported, the HTML page and the metrics, read by the programs that they are for
 	@$(NEED) chromium tshark protobuf-compiler prometheus
 	@if command -v npm; then npm --prefix test/readers install --no-package-lock --ignore-scripts --no-audit --no-fund; fi
-	$(GOTEST) -run 'Page|Tshark|Protobuf|Rows|DuckDB|Schema|Earlier' ./cmd/netns-trace
+	$(GOTEST) -run 'Page|Tshark|Protobuf|Perfetto|Rows|DuckDB|Schema|Earlier' ./cmd/netns-trace
 	$(GOTEST) -run 'Prometheus|Promtool' ./pkg/metrics ./deploy
 	$(GOTEST) -run 'Queries' ./bench/fleet
 
