@@ -56,8 +56,9 @@ test-kernels: ## the lab's own tests and the scenarios, on all kernels
 test-readers: ## what is exported, the HTML page and the metrics, read by the programs that they are for
 	@$(NEED) chromium tshark protobuf-compiler prometheus
 	@if command -v npm; then npm --prefix test/readers install --no-package-lock --ignore-scripts --no-audit --no-fund; fi
-	$(GOTEST) -run 'Page|Tshark|Protobuf|Rows|DuckDB|Schema|Earlier' ./cmd/netns-trace
+	$(GOTEST) -run 'Page|Tshark|Protobuf|Perfetto|Rows|DuckDB|Schema|Earlier' ./cmd/netns-trace
 	$(GOTEST) -run 'Prometheus|Promtool' ./pkg/metrics ./deploy
+	$(GOTEST) -run 'Queries' ./bench/fleet
 
 .PHONY: test-faults
 test-faults: ## every variant of every fault, on all kernels: for who changes one
@@ -96,6 +97,11 @@ bench-gate: ## its short form, under 3 minutes; both fail when a promise is brok
 .PHONY: bench-native
 bench-native: ## Go benchmarks of what runs in user space
 	$(GO) test -run '^$$' -bench . -benchmem ./pkg/...
+
+.PHONY: bench-fleet
+bench-fleet: ## 1,000 simulated nodes, by OTLP and as Parquet: bytes, rates, times of queries
+	@if command -v npm; then npm --prefix test/readers install --no-package-lock --ignore-scripts --no-audit --no-fund; fi
+	$(GO) run ./bench/fleet
 
 .PHONY: refsite-oracle
 refsite-oracle: ## measure pkg/refsite against DWARF; fetches 1 GB a kernel (KERNELS)

@@ -196,6 +196,10 @@ func TestRowsAreReadByDuckDB(t *testing.T) {
 			`select device, json_extract_string(details, '$.family') from $ where kind = 'holder' and state = 'opened' and details like '%LLC%' limit 1`,
 			"veth1\tAF_LLC socket",
 		},
+		{
+			`select distinct t.count, t.place, len(t.stack) from (select unnest(traces) as t from $ where kind = 'holder') order by all`,
+			"1\tAF_LLC socket\t0\n1\tdst\t0\n1\tneighbour\t0",
+		},
 		{`select kind, count(*) from $ where row = 'event' and kind in ('DevWait', 'RefLedger') group by all order by all`, "DevWait\t24\nRefLedger\t2"},
 		{`select count(*) from $ where device is null and kind = 'waiting'`, "0"},
 	} {

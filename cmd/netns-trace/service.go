@@ -148,7 +148,7 @@ func (s *service) export() (err error) {
 		resource["host.name"] = name
 	}
 	s.otlp, err = otlp.New(otlp.Options{
-		Endpoint: s.options.otlp, Resource: resource, Gatherer: s.metrics.Gatherer(), Log: s.log,
+		Endpoint: s.options.otlp, Gzip: true, Resource: resource, Gatherer: s.metrics.Gatherer(), Log: s.log,
 	})
 	if err == nil {
 		s.sinks = append(s.sinks, s.otlp)

@@ -46,6 +46,15 @@ type Row struct {
 	Stack    []string `parquet:"stack,list"` // innermost first
 	Complete *bool    `parquet:"complete,optional"`
 	Details  string   `parquet:"details,optional"` // JSON
+	Traces   []Trace  `parquet:"traces,list"`      // of a finding about references
+}
+
+// Trace is a call trace by which references were taken or dropped.
+type Trace struct {
+	Count int64    `parquet:"count"`      // taken; negative: dropped
+	Place string   `parquet:"place,dict"` // the instruction: symbol+0xoff [module]
+	Comm  string   `parquet:"comm,dict,optional"`
+	Stack []string `parquet:"stack,list"` // innermost first
 }
 
 // rowsInGroup is how many rows are held before they are written.
@@ -113,6 +122,9 @@ func (p *parquetWriter) Finding(f *finding.Finding) {
 	r.process(f.Process)
 	if f.Device != nil {
 		r.Device, r.Ifindex = f.Device.Name, &f.Device.Ifindex
+	}
+	for _, t := range f.Traces {
+		r.Traces = append(r.Traces, Trace{t.Count, t.Place, t.Comm, t.Stack})
 	}
 	p.details(&r, f.Details)
 	p.write(r)

@@ -4,6 +4,7 @@ package otlp
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -33,6 +34,7 @@ type client struct {
 	http *http.Client
 	base url.URL
 	grpc bool
+	gzip *gzip.Writer // nil: what is sent is not compressed
 }
 
 // retryError is a refusal that may not be one later.
@@ -86,10 +88,18 @@ func (c client) send(ctx context.Context, s signal, m proto.Message) error {
 	if err != nil {
 		return fmt.Errorf("encoding for OTLP: %w", err)
 	}
-	path, content := s.httpPath, "application/x-protobuf"
+	if c.gzip != nil {
+		if body, err = c.compressed(body); err != nil {
+			return err
+		}
+	}
+	path, content, encoding := s.httpPath, "application/x-protobuf", "Content-Encoding"
 	if c.grpc {
-		path, content = s.grpcPath, "application/grpc"
-		frame := make([]byte, 5, 5+len(body)) // not compressed, and the length
+		path, content, encoding = s.grpcPath, "application/grpc", "Grpc-Encoding"
+		frame := make([]byte, 5, 5+len(body)) // whether it is compressed, and the length
+		if c.gzip != nil {
+			frame[0] = 1
+		}
 		binary.BigEndian.PutUint32(frame[1:], uint32(len(body)))
 		body = append(frame, body...)
 	}
@@ -99,6 +109,9 @@ func (c client) send(ctx context.Context, s signal, m proto.Message) error {
 	}
 	r.Header.Set("Content-Type", content)
 	r.Header.Set("TE", "trailers")
+	if c.gzip != nil {
+		r.Header.Set(encoding, "gzip")
+	}
 	answer, err := c.http.Do(r)
 	if err != nil {
 		return &retryError{err: fmt.Errorf("sending by OTLP: %w", err)}
@@ -116,6 +129,19 @@ func (c client) send(ctx context.Context, s signal, m proto.Message) error {
 		return grpcStatus(answer)
 	}
 	return nil
+}
+
+// compressed uses one writer for all: it is 800 KB.
+func (c client) compressed(body []byte) ([]byte, error) {
+	var out bytes.Buffer
+	c.gzip.Reset(&out)
+	if _, err := c.gzip.Write(body); err != nil {
+		return nil, fmt.Errorf("compressing for OTLP: %w", err)
+	}
+	if err := c.gzip.Close(); err != nil {
+		return nil, fmt.Errorf("compressing for OTLP: %w", err)
+	}
+	return out.Bytes(), nil
 }
 
 // refused is an answer of HTTP; which may be repeated is said by the protocol.

@@ -5,6 +5,7 @@
 package otlp
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type Options struct {
 	Gatherer prometheus.Gatherer
 	Interval time.Duration // between two sendings of the metrics; 1 minute
 	Queue    int           // logs that wait to be sent; 1,024
+	Gzip     bool          // compress; OTLP asks every collector to take it
 	Log      *slog.Logger
 }
 
@@ -66,6 +68,9 @@ func New(o Options) (*Exporter, error) {
 	c, err := newClient(o.Endpoint)
 	if err != nil {
 		return nil, err
+	}
+	if o.Gzip {
+		c.gzip = gzip.NewWriter(nil)
 	}
 	e := &Exporter{
 		options: o, client: c, started: time.Now(),
@@ -219,8 +224,11 @@ func (e *Exporter) sendMetrics(ctx context.Context) {
 
 // attempt sends once, and says when that begins to fail and when it works again.
 func (e *Exporter) attempt(ctx context.Context, s signal, m proto.Message) error {
-	sending, cancel := context.WithTimeout(ctx, sendTimeout)
+	sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
 	defer cancel()
+	// What is on its way when the service ends may arrive: broken off, it would be
+	// sent a second time.
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(parting, cancel) })()
 	err := e.client.send(sending, s, m)
 	switch {
 	case ctx.Err() != nil:

@@ -3,6 +3,7 @@
 package otlp
 
 import (
+	stdgzip "compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +23,8 @@ import (
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -38,6 +42,8 @@ type collector struct {
 	resource []*commonpb.KeyValue
 	refuse   int // so many more, as unavailable
 	never    bool
+
+	compressed atomic.Bool // something was
 }
 
 func (c *collector) Export(_ context.Context, r *collectorlogs.ExportLogsServiceRequest) (*collectorlogs.ExportLogsServiceResponse, error) {
@@ -88,9 +94,32 @@ func (c metricsService) Export(_ context.Context, r *collectormetrics.ExportMetr
 	return &collectormetrics.ExportMetricsServiceResponse{}, nil
 }
 
+// encodings is what gRPC tells of how calls are encoded.
+type encodings struct{ *collector }
+
+func (e encodings) HandleRPC(_ context.Context, s stats.RPCStats) {
+	if in, ok := s.(*stats.InHeader); ok && in.Compression == gzip.Name {
+		e.compressed.Store(true)
+	}
+}
+
+func (encodings) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (encodings) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (encodings) HandleConn(context.Context, stats.ConnStats)                       {}
+
 // ServeHTTP is the same by HTTP.
 func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
+	in := io.Reader(r.Body)
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		z, err := stdgzip.NewReader(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		in = z
+		c.compressed.Store(true)
+	}
+	body, err := io.ReadAll(in)
 	if err == nil && r.Header.Get("Content-Type") != "application/x-protobuf" {
 		err = fmt.Errorf("content type %q", r.Header.Get("Content-Type"))
 	}
@@ -144,7 +173,7 @@ func (c *collector) serve(t *testing.T, scheme string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := grpc.NewServer()
+	s := grpc.NewServer(grpc.StatsHandler(encodings{c}))
 	collectorlogs.RegisterLogsServiceServer(s, c)
 	collectormetrics.RegisterMetricsServiceServer(s, metricsService{collector: c})
 	served := make(chan error, 1)
@@ -191,10 +220,13 @@ func within(t *testing.T, what string, holds func() bool) {
 }
 
 func TestExport(t *testing.T) {
-	for _, scheme := range []string{"grpc", "http"} {
-		t.Run(scheme, func(t *testing.T) {
+	for _, test := range []struct {
+		scheme string
+		gzip   bool
+	}{{"grpc", false}, {"grpc", true}, {"http", false}, {"http", true}} {
+		t.Run(fmt.Sprintf("%s gzip=%t", test.scheme, test.gzip), func(t *testing.T) {
 			c := &collector{refuse: 1}
-			e := exporter(t, Options{Endpoint: c.serve(t, scheme), Interval: 50 * time.Millisecond})
+			e := exporter(t, Options{Endpoint: c.serve(t, test.scheme), Interval: 50 * time.Millisecond, Gzip: test.gzip})
 			e.Take(opened("veth1 waits"))
 			e.Take(&incident.Event{Change: incident.Repeated, Finding: &finding.Finding{}})
 			within(t, "a log, although it was refused once", func() bool { logs, _ := c.got(); return len(logs) == 1 })
@@ -207,6 +239,9 @@ func TestExport(t *testing.T) {
 			want := "netns_trace.incident.opened: veth1 waits WARN, netns_trace.incident.ended: veth1 waits INFO"
 			if got := strings.Join(logs, ", "); got != want || e.Lost() != 0 {
 				t.Errorf("got %s, %d lost; want %s", got, e.Lost(), want)
+			}
+			if c.compressed.Load() != test.gzip {
+				t.Errorf("compressed: %t, want %t", !test.gzip, test.gzip)
 			}
 			if len(c.resource) != 1 || c.resource[0].Value.GetStringValue() != "netns-trace" {
 				t.Errorf("resource: %v", c.resource)
