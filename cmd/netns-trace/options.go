@@ -33,6 +33,7 @@ type liveOptions struct {
 	device   string
 	devices  uint32
 	hotSites bool
+	jumps    bool
 
 	csumEvery uint32
 	csumRate  uint32
@@ -70,6 +71,7 @@ func (o *liveOptions) addWatchFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.refs, "refs", refsAuto, "how references of devices are followed: sites (each dev_hold and dev_put is counted, where the "+
 		"kernel's code does it), functions (by the objects that hold them), or auto (both, as far as this kernel allows)")
 	f.StringVar(&o.device, "device", "", "count the references of devices of this `NAME` only")
+	f.BoolVar(&o.jumps, "jump-sites", false, "count references by jumps instead of breakpoints: cheaper, but a few are missed (and counted as missed)")
 	f.BoolVar(&o.hotSites, "hot-sites", false, "count also the references that are taken and dropped for every packet (tun, IPsec, nlmon)")
 	f.Uint32Var(&o.csumEvery, "csum-every", 1, "verify the checksum of one in `N` packets that a device has marked as verified; all are counted")
 	f.Uint32Var(&o.csumRate, "csum-rate", 10000, "verify at most `N` of those a second; the others are counted as unchecked (0: verify none)")
@@ -151,8 +153,8 @@ func (o *liveOptions) check() error {
 		return usagef("--objects must be from 1 to %d, got %d", 1<<24, o.objects)
 	case !slices.Contains([]string{refsAuto, refsSites, refsFunctions}, o.refs):
 		return usagef("--refs is %s, %s or %s, not %q", refsAuto, refsSites, refsFunctions, o.refs)
-	case o.refs == refsFunctions && (o.device != "" || o.hotSites):
-		return usagef("--device and --hot-sites are about counting each reference, which --refs %s does not", refsFunctions)
+	case o.refs == refsFunctions && (o.device != "" || o.hotSites || o.jumps):
+		return usagef("--device, --hot-sites and --jump-sites are about counting each reference, which --refs %s does not", refsFunctions)
 	case len(o.device) > 15: // IFNAMSIZ less its end
 		return usagef("--device: a device's name has at most 15 characters, %q has %d", o.device, len(o.device))
 	case o.devices < 1 || o.devices > 1<<20:
@@ -211,7 +213,7 @@ func (o *liveOptions) refsOptions(progress func(done, all int)) probe.RefsOption
 		Objects: uint32(o.objects), NoObjects: o.refs == refsSites,
 		Ledger: probe.LedgerOptions{
 			Off: o.refs == refsFunctions, Required: o.refs == refsSites,
-			Devices: o.devices, Device: o.device, Hot: o.hotSites, Progress: progress,
+			Devices: o.devices, Device: o.device, Hot: o.hotSites, Jumps: o.jumps, Progress: progress,
 		},
 	}
 }

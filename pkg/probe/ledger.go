@@ -37,6 +37,10 @@ type LedgerOptions struct {
 	Device string
 	// Hot watches also the sites that are hit for every packet.
 	Hot bool
+	// Jumps puts the probes on the loads before sites, where the kernel replaces their
+	// breakpoints by jumps. That spares each hit a third or more, but such a probe can
+	// be interrupted, and what then is hit is missed.
+	Jumps bool
 	// Progress, if not nil, is told how many of all sites are watched by now.
 	Progress func(done, all int)
 }
@@ -129,7 +133,7 @@ func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, o Options) (*ledg
 	if err := aloneAtSites(); err != nil {
 		return nil, err
 	}
-	table, err := findSites(ctx, k, o.Refs.Ledger.Hot)
+	table, err := findSites(ctx, k, o.Refs.Ledger)
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ type siteTable struct {
 	families refsite.Families
 	hot      refsite.Families
 	allHot   bool // hot sites are watched too
+	atLoads  bool // the loads before sites are probed where there are any
 	room     int  // sites that a ledger has room for
 	found    int  // sites, those included that are not watched
 	byID     []*watchedSite
@@ -35,13 +36,12 @@ type watchedSite struct {
 	id     uint32
 	family string
 	getter bool
-	// inPlace keeps the probe off the load before the site, where the kernel refused it.
+	// inPlace keeps the probe off the load before the site.
 	inPlace bool
 }
 
 // probe is the address to probe. On the load before the site the kernel can replace
-// the probe by a jump; on the site itself, an instruction of three to seven bytes that
-// ends in front of others, it mostly cannot.
+// the probe's breakpoint by a jump, on the site itself it mostly cannot.
 func (s *watchedSite) probe() uint64 {
 	if s.LoadAddr != 0 && !s.inPlace {
 		return s.LoadAddr
@@ -89,9 +89,9 @@ func placeOf(s *refsite.Site) string {
 	return place
 }
 
-func findSites(ctx context.Context, k Kernel, allHot bool) (*siteTable, error) {
+func findSites(ctx context.Context, k Kernel, o LedgerOptions) (*siteTable, error) {
 	t := &siteTable{
-		allHot: allHot, byPlace: make(map[string]*watchedSite), byProbe: make(map[uint64]*watchedSite),
+		allHot: o.Hot, atLoads: o.Jumps, byPlace: make(map[string]*watchedSite), byProbe: make(map[uint64]*watchedSite),
 		notUsed: make(map[string]string),
 	}
 	var err error
@@ -137,7 +137,7 @@ func (t *siteTable) put(s *refsite.Site) *watchedSite {
 		t.byPlace[place] = w
 	}
 	t.leave(w)
-	w.Site, w.inPlace = *s, false
+	w.Site, w.inPlace = *s, !t.atLoads
 	w.family, _ = t.families.Of(s.Symbol, s.Module)
 	w.getter = w.family == refsite.Lookup
 	t.byProbe[w.probe()] = w
