@@ -27,6 +27,7 @@ const (
 	bpftraceCsumFentry = "bpftrace fentry, transitions by device"
 	bpftraceCsumKprobe = "bpftrace kprobe, transitions by device"
 	bpftraceClone      = "bpftrace rawtracepoint, clone check"
+	ledgerJumps        = "netns-trace --only refs --jump-sites"
 	emptySites         = "empty kprobes at the reference's two places"
 	bpftraceSites      = "bpftrace kprobes there, counting by device"
 )
@@ -73,6 +74,8 @@ func variants() []variant {
 	for _, detector := range probe.Detectors() {
 		list = append(list, tracing(only(detector), "--only", detector))
 	}
+	jumps := tracing(ledgerJumps, "--only", probe.DetectorRefs, "--jump-sites")
+	jumps.on, jumps.floor = []string{"reference"}, emptySites
 	kprobes := tracing(csumKprobe, "--only", probe.DetectorCsum, "--avoid", string(probe.Fentry))
 	kprobes.on, kprobes.floor = []string{"udp"}, emptyKprobe
 	return append(list,
@@ -80,6 +83,7 @@ func variants() []variant {
 		variant{name: emptyKprobe, argv: empty(kprobePlaces), on: []string{"udp", "clone", "setns", "dst"}},
 		variant{name: emptySites, argv: atSites(binDir + `empty ` + readyFile + ` $(for p in $places; do echo kprobe:$p; done)`), on: []string{"reference"}},
 		sitesBpftrace(),
+		jumps,
 		variant{name: emptySyscall, argv: empty([]string{"tracepoint:syscalls/sys_enter_setns"}), on: []string{"getppid", "setns"}},
 		bpftrace(bpftraceClone, bpftraceNewtask, "clone"),
 		kprobes,
@@ -95,8 +99,8 @@ func variants() []variant {
 var shortVariants = []string{emptyBest, only(probe.DetectorCsum), only(probe.DetectorThreads), everything}
 
 // atSites runs a shell's command that has the loads before the two places of the
-// workload reference in $places, as FUNCTION+OFFSET: there netns-trace has its probes
-// too, and the kernel can replace them by jumps. $register has the device there.
+// workload reference in $places, as FUNCTION+OFFSET: there netns-trace --jump-sites has
+// its probes too, and the kernel replaces them by jumps. $register has the device there.
 func atSites(command string) []string {
 	find := `sites=$(` + binDir + `netns-trace doctor --sites | grep 'refpairs_one.* at the load, ')
 places=$(echo "$sites" | sed 's/.*at the load, /refpairs_one/')
