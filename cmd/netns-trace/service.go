@@ -21,6 +21,7 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/otlp"
 	"github.com/netns-trace/netns-trace/pkg/settings"
 	"github.com/netns-trace/netns-trace/pkg/systemd"
+	"github.com/netns-trace/netns-trace/pkg/textprobe"
 )
 
 // service is what makes tracing a service. A nil one does nothing.
@@ -78,10 +79,12 @@ func runMonitor(ctx context.Context, o *monitorOptions, args []string) error {
 }
 
 // trace traces until the end, anew when the budget wants other classes.
-func (s *service) trace(ctx context.Context) error {
+func (s *service) trace(ctx context.Context) (err error) {
+	reaper := new(textprobe.Reaper)
+	defer func() { err = errors.Join(err, reaper.Close()) }()
 	for {
 		live := s.options.live
-		live.leftOut = s.budget.leaves()
+		live.leftOut, live.reaper = s.budget.leaves(), reaper
 		t := &tracing{options: &live, say: speaker{logLines{s.log}}, out: s, service: s}
 		s.again = false
 		if err := t.trace(ctx); err != nil || !s.again || ctx.Err() != nil {
