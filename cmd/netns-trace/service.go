@@ -43,6 +43,7 @@ type service struct {
 	health  monitor.Health
 	budget  keeper
 	again   bool // trace anew
+	few     bool // what is not needed any more was given up
 }
 
 func runMonitor(ctx context.Context, o *monitorOptions, args []string) error {
