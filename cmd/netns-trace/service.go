@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/metrics"
 	"github.com/netns-trace/netns-trace/pkg/monitor"
 	"github.com/netns-trace/netns-trace/pkg/otlp"
+	"github.com/netns-trace/netns-trace/pkg/probe"
 	"github.com/netns-trace/netns-trace/pkg/settings"
 	"github.com/netns-trace/netns-trace/pkg/systemd"
 	"github.com/netns-trace/netns-trace/pkg/textprobe"
@@ -216,6 +218,7 @@ func (s *service) turn(t *tracing) bool {
 func (s *service) lookAfter(t *tracing, now time.Time) {
 	s.turned = now
 	s.health.Turned(now)
+	s.followClock(t)
 	s.book.Tick(now)
 	if s.again = s.budget.turn(t, now) || s.again; s.again {
 		return
@@ -230,6 +233,24 @@ func (s *service) lookAfter(t *tracing, now time.Time) {
 		s.alive = now
 		s.heard(s.manager.Alive())
 	}
+}
+
+// clockSet is by how much the wall clock has to differ from what it should be to have
+// been set.
+const clockSet = time.Second
+
+// followClock takes in that the wall clock was set. The kernel's records have another
+// clock, and what lasts so long is measured by that.
+func (s *service) followClock(t *tracing) {
+	clock := probe.Clock()
+	by := time.Duration(clock.Realtime-t.clock.Realtime) - time.Duration(clock.Time-t.clock.Time)
+	if by.Abs() < clockSet {
+		return
+	}
+	t.clock = clock
+	t.live.SetClock(clock)
+	s.book.Shift(by)
+	s.log.Info("the wall clock was set", "seconds", math.Round(by.Seconds()))
 }
 
 // reload reads the settings again and takes what can be taken while tracing.
