@@ -30,6 +30,7 @@ packages: netns-trace ## a Debian and an RPM package, in build/
 	install -D -m 0755 netns-trace build/netns-trace
 	install -d build/man build/completion
 	./netns-trace man build/man
+	gzip -9nf build/man/*.1
 	for shell in bash zsh; do ./netns-trace completion $$shell > build/completion/$$shell; done
 	for form in deb rpm; do VERSION=$(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0+$(VERSION)) ARCH=$$($(GO) env GOARCH) \
 		$(GO) tool -modfile=test/tools/nfpm/go.mod nfpm package -f deploy/nfpm/nfpm.yaml -p $$form -t build/; done

@@ -179,8 +179,11 @@ func (s *service) ready(t *tracing) {
 	s.health.SetReady(true)
 	s.budget.ready(t, time.Now())
 	s.log.Info("watching", "version", versionString(), "what", strings.Join(t.watched(), ", "))
-	s.heard(s.manager.Ready("watching " + strings.Join(t.watched(), ", ")))
+	s.heard(s.manager.Ready(status(t)))
 }
+
+// status is what `systemctl status` shows.
+func status(t *tracing) string { return "watching " + strings.Join(t.watched(), ", ") }
 
 // ending says that the end has begun, of tracing or of the service.
 func (s *service) ending() {
@@ -226,7 +229,7 @@ func (s *service) lookAfter(t *tracing, now time.Time) {
 	s.metrics.Set(s.state(t, now))
 	select {
 	case <-s.hup:
-		s.reload()
+		s.reload(t)
 	default:
 	}
 	if every := s.manager.Watchdog() / 3; every > 0 && now.Sub(s.alive) >= every {
@@ -254,9 +257,9 @@ func (s *service) followClock(t *tracing) {
 }
 
 // reload reads the settings again and takes what can be taken while tracing.
-func (s *service) reload() {
+func (s *service) reload(t *tracing) {
 	s.heard(s.manager.Reloading())
-	defer func() { s.heard(s.manager.Ready("watching")) }()
+	defer func() { s.heard(s.manager.Ready(status(t))) }()
 	next := new(monitorOptions)
 	flags := newMonitorFlags(next)
 	err := flags.Parse(s.args)
