@@ -30,6 +30,7 @@ packages: netns-trace ## a Debian and an RPM package, in build/
 	install -D -m 0755 netns-trace build/netns-trace
 	install -d build/man build/completion
 	./netns-trace man build/man
+	gzip -9nf build/man/*.1
 	for shell in bash zsh; do ./netns-trace completion $$shell > build/completion/$$shell; done
 	for form in deb rpm; do VERSION=$(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0+$(VERSION)) ARCH=$$($(GO) env GOARCH) \
 		$(GO) tool -modfile=test/tools/nfpm/go.mod nfpm package -f deploy/nfpm/nfpm.yaml -p $$form -t build/; done
@@ -40,7 +41,7 @@ demo: ## boot a kernel, cause each bug, and watch netns-trace name it
 	$(GO) run ./test/demo
 
 .PHONY: test
-test: test-unit lint check-generated test-kernels ## everything: unit tests, lint, and the scenarios on all kernels
+test: test-unit lint check-generated bench-gate test-kernels ## everything: unit tests, lint, what tracing costs, and the scenarios on all kernels
 
 .PHONY: test-unit
 test-unit: ## unit tests with the race detector; boots nothing
@@ -53,12 +54,13 @@ test-kernels: ## the lab's own tests and the scenarios, on all kernels
 	$(GOTEST) -each -timeout 80m -p 1 ./test/lab ./test/scenarios
 
 .PHONY: test-readers
-test-readers: ## what is exported, the HTML page and the metrics, read by the programs that they are for
+test-readers: ## what is exported, the HTML page, the metrics and the DaemonSet, read by what they are for
 	@$(NEED) chromium tshark protobuf-compiler prometheus
 	@if command -v npm; then npm --prefix test/readers install --no-package-lock --ignore-scripts --no-audit --no-fund; fi
 	$(GOTEST) -run 'Page|Tshark|Protobuf|Perfetto|Rows|DuckDB|Schema|Earlier' ./cmd/netns-trace
 	$(GOTEST) -run 'Prometheus|Promtool' ./pkg/metrics ./deploy
 	$(GOTEST) -run 'Queries' ./bench/fleet
+	cd test/tools/kube && $(GO) run . ../../../deploy/kubernetes/daemonset.yaml
 
 .PHONY: test-faults
 test-faults: ## every variant of every fault, on all kernels: for who changes one

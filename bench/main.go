@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		return err
 	}
 	p.progress = progress
-	kept := true
+	var broken []string
 	for _, name := range strings.Split(o.kernels, ",") {
 		kernel, err := lab.FetchKernel(ctx, cache, name, lab.FlavourCloud)
 		if err != nil {
@@ -94,11 +94,11 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		}
 		fmt.Fprintln(out)
 		for _, s := range boots {
-			kept = printVerdicts(out, judge(s)) && kept
+			broken = append(broken, printVerdicts(out, judge(s))...)
 		}
 	}
-	if !kept {
-		return errBroken
+	if len(broken) > 0 {
+		return fmt.Errorf("%w: %s", errBroken, strings.Join(broken, "; "))
 	}
 	return nil
 }

@@ -32,6 +32,12 @@ func (f figure) share() float64 { return f.added() / f.untraced() }
 // negative when it is less than before.
 func (f figure) remains() float64 { return (f.after - f.before) / f.before }
 
+// remainsLimit is promise 7.
+const remainsLimit = 0.0005
+
+// settled reports whether an exact workload was the same before and after.
+func (f figure) settled() bool { return math.Abs(f.remains()) <= remainsLimit }
+
 // figures are those of one boot of one kernel.
 type figures struct {
 	kernel  string // such as 6.12
@@ -40,11 +46,15 @@ type figures struct {
 }
 
 func (s figures) find(workload, variant string) (figure, bool) {
-	i := slices.IndexFunc(s.list, func(f figure) bool { return f.workload == workload && f.variant == variant })
+	i := indexOf(s.list, workload, variant)
 	if i < 0 {
 		return figure{}, false
 	}
 	return s.list[i], true
+}
+
+func indexOf(list []figure, workload, variant string) int {
+	return slices.IndexFunc(list, func(f figure) bool { return f.workload == workload && f.variant == variant })
 }
 
 // ratio divides what two variants add to a workload; ok is false unless both were

@@ -42,7 +42,7 @@ func judge(s figures) []verdict {
 	j.atMost("4. dst, a route made and freed: at most 5 of the empty fexit and fentry", "dst-life", only(detectorDst), emptyBest, 5)
 	j.atMost("5. ledger, a reference: at most 1.7 of empty kprobes at the same places", "reference", ledgerJumps, emptySites, 1.7)
 	j.share("6. everything on, a namespace's and veth pair's life: less than 1 %", "life", everything, 0.01)
-	j.gone("7. after the end: within 0.05 % of before", 0.0005)
+	j.gone("7. after the end: within 0.05 % of before", remainsLimit)
 	return j.verdicts
 }
 
@@ -75,7 +75,8 @@ func (j *judgement) find(promise, workload, variant string) (figure, bool) {
 }
 
 // atMost: what a variant adds is at most limit times what the other adds, measured or
-// else recorded.
+// else recorded. It is not judged when the untraced operation differs by more than what
+// is to be told.
 func (j *judgement) atMost(promise, workload, variant, other string, limit float64) {
 	f, ok := j.find(promise, workload, variant)
 	if !ok {
@@ -95,7 +96,13 @@ func (j *judgement) atMost(promise, workload, variant, other string, limit float
 		j.notJudged(promise, fmt.Sprintf("%s adds %.0f", other, base))
 		return
 	}
-	j.add(promise, f.added() <= limit*base, "%.0f / %.0f%s = %.3f, limit %.3f", f.added(), base, note, f.added()/base, limit)
+	figures := fmt.Sprintf("%.0f / %.0f%s = %.3f, limit %.3f", f.added(), base, note, f.added()/base, limit)
+	doubt := math.Abs(f.after-f.before) + limit*math.Abs(o.after-o.before)
+	if math.Abs(f.added()-limit*base) < doubt {
+		j.notJudged(promise, fmt.Sprintf("%s, but untraced differs by %.0f", figures, doubt))
+		return
+	}
+	j.add(promise, f.added() <= limit*base, "%s", figures)
 }
 
 // share: a variant adds at most that part of the untraced operation. It is not judged

@@ -74,12 +74,13 @@ func spread(boots []figures, workload, variant string) float64 {
 	return most - least
 }
 
-// printVerdicts prints how the promises stand and reports whether none is broken.
-func printVerdicts(out io.Writer, verdicts []verdict) (kept bool) {
-	kept = true
+// printVerdicts prints how the promises stand and returns those that are broken.
+func printVerdicts(out io.Writer, verdicts []verdict) (broken []string) {
 	for _, v := range verdicts {
 		fmt.Fprintf(out, "%-10s  %s: %s\n", v.state, v.promise, v.figures)
-		kept = kept && v.state != fail
+		if v.state == fail {
+			broken = append(broken, v.promise)
+		}
 	}
-	return kept
+	return broken
 }

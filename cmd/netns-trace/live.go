@@ -100,6 +100,7 @@ type tracing struct {
 	out     report.Writer
 	tally   report.Tally
 	started time.Time
+	clock   *record.Clock // by which findings tell the time
 	outErr  error
 
 	recorder *recorder // nil: nothing is recorded
@@ -125,11 +126,12 @@ func (t *tracing) start(names *identity.Namer, sys system) error {
 	if cost := sys.hidden(t.session.Detectors()); cost != "" {
 		t.say.printf("note: %s\n", cost)
 	}
-	engine, clock := trace.NewEngine(known, t.found, detectors...), probe.Clock()
-	if err := t.recorder.begin(t, engine, clock); err != nil {
+	engine := trace.NewEngine(known, t.found, detectors...)
+	t.clock = probe.Clock()
+	if err := t.recorder.begin(t, engine, t.clock); err != nil {
 		return err
 	}
-	t.live = trace.NewLive(t.session, namer, engine, clock, setup)
+	t.live = trace.NewLive(t.session, namer, engine, t.clock, setup)
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/incident"
 	"github.com/netns-trace/netns-trace/pkg/monitor"
 	"github.com/netns-trace/netns-trace/pkg/otlp"
+	"github.com/netns-trace/netns-trace/pkg/seccomp"
 	"github.com/netns-trace/netns-trace/pkg/settings"
 )
 
@@ -40,6 +41,7 @@ type monitorOptions struct {
 	tlsKey    string
 	pprof     bool
 	otlp      string
+	seccomp   string
 
 	flags *pflag.FlagSet
 }
@@ -62,6 +64,8 @@ func (o *monitorOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.tlsKey, "tls-key", "", "and its key in this `FILE`")
 	f.BoolVar(&o.pprof, "pprof", false, "serve also profiles of this program, at /debug/pprof/")
 	f.StringVar(&o.otlp, "otlp-endpoint", "", "send incidents as logs, and metrics every minute, to this OpenTelemetry collector: http://HOST:4318 or grpc://HOST:4317, https and grpcs with TLS")
+	o.seccomp = string(seccomp.Refuse)
+	f.Var(&oneOf{&o.seccomp, seccomp.Modes()}, "seccomp", "what happens, once everything is attached, at a system call that the service does not need: refuse, kill, log or off")
 	o.live.addWatchFlags(f)
 	// What is printed to people, and when to end, is not a service's.
 	o.live.addOutputFlags(pflag.NewFlagSet("", pflag.ContinueOnError))

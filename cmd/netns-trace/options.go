@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netns-trace/netns-trace/pkg/probe"
+	"github.com/netns-trace/netns-trace/pkg/textprobe"
 )
 
 // liveOptions are the flags of live tracing.
@@ -51,6 +52,8 @@ type liveOptions struct {
 	objects   int
 
 	record recordOptions
+
+	reaper *textprobe.Reaper // of a service, which traces several times
 }
 
 func (o *liveOptions) addFlags(f *pflag.FlagSet) {
@@ -213,7 +216,7 @@ func (o *liveOptions) refsOptions(progress func(done, all int)) probe.RefsOption
 		Objects: uint32(o.objects), NoObjects: o.refs == refsSites,
 		Ledger: probe.LedgerOptions{
 			Off: o.refs == refsFunctions, Required: o.refs == refsSites,
-			Devices: o.devices, Device: o.device, Hot: o.hotSites, Jumps: o.jumps, Progress: progress,
+			Devices: o.devices, Device: o.device, Hot: o.hotSites, Jumps: o.jumps, Progress: progress, Reaper: o.reaper,
 		},
 	}
 }

@@ -2,7 +2,10 @@
 
 package main
 
-import "github.com/netns-trace/netns-trace/pkg/kernel"
+import (
+	"github.com/netns-trace/netns-trace/pkg/kernel"
+	"github.com/netns-trace/netns-trace/pkg/seccomp"
+)
 
 // keptCapabilities are those that tracing needs once everything is attached.
 func (t *tracing) keptCapabilities() []string {
@@ -31,7 +34,26 @@ func (t *tracing) keptCapabilities() []string {
 // giveUp gives up what is no longer needed. That it cannot be given up is no reason
 // not to trace.
 func (t *tracing) giveUp() {
+	if t.service.restricted() {
+		return // by an earlier tracing of this process
+	}
 	if err := kernel.KeepCapabilities(t.keptCapabilities()...); err != nil {
 		t.say.printf("note: %v\n", err)
 	}
+	t.service.restrict()
 }
+
+// restrict leaves the service the system calls that it goes on to make. Without a
+// filter it runs as well.
+func (s *service) restrict() {
+	if s == nil {
+		return
+	}
+	s.few = true
+	if err := seccomp.Install(seccomp.Mode(s.options.seccomp)); err != nil {
+		s.log.Warn("all system calls stay allowed: " + err.Error())
+	}
+}
+
+// restricted reports whether that was done before.
+func (s *service) restricted() bool { return s != nil && s.few }

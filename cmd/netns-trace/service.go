@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"strings"
@@ -19,8 +20,10 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/metrics"
 	"github.com/netns-trace/netns-trace/pkg/monitor"
 	"github.com/netns-trace/netns-trace/pkg/otlp"
+	"github.com/netns-trace/netns-trace/pkg/probe"
 	"github.com/netns-trace/netns-trace/pkg/settings"
 	"github.com/netns-trace/netns-trace/pkg/systemd"
+	"github.com/netns-trace/netns-trace/pkg/textprobe"
 )
 
 // service is what makes tracing a service. A nil one does nothing.
@@ -42,6 +45,7 @@ type service struct {
 	health  monitor.Health
 	budget  keeper
 	again   bool // trace anew
+	few     bool // what is not needed any more was given up
 }
 
 func runMonitor(ctx context.Context, o *monitorOptions, args []string) error {
@@ -78,10 +82,12 @@ func runMonitor(ctx context.Context, o *monitorOptions, args []string) error {
 }
 
 // trace traces until the end, anew when the budget wants other classes.
-func (s *service) trace(ctx context.Context) error {
+func (s *service) trace(ctx context.Context) (err error) {
+	reaper := new(textprobe.Reaper)
+	defer func() { err = errors.Join(err, reaper.Close()) }()
 	for {
 		live := s.options.live
-		live.leftOut = s.budget.leaves()
+		live.leftOut, live.reaper = s.budget.leaves(), reaper
 		t := &tracing{options: &live, say: speaker{logLines{s.log}}, out: s, service: s}
 		s.again = false
 		if err := t.trace(ctx); err != nil || !s.again || ctx.Err() != nil {
@@ -173,8 +179,11 @@ func (s *service) ready(t *tracing) {
 	s.health.SetReady(true)
 	s.budget.ready(t, time.Now())
 	s.log.Info("watching", "version", versionString(), "what", strings.Join(t.watched(), ", "))
-	s.heard(s.manager.Ready("watching " + strings.Join(t.watched(), ", ")))
+	s.heard(s.manager.Ready(status(t)))
 }
+
+// status is what `systemctl status` shows.
+func status(t *tracing) string { return "watching " + strings.Join(t.watched(), ", ") }
 
 // ending says that the end has begun, of tracing or of the service.
 func (s *service) ending() {
@@ -212,6 +221,7 @@ func (s *service) turn(t *tracing) bool {
 func (s *service) lookAfter(t *tracing, now time.Time) {
 	s.turned = now
 	s.health.Turned(now)
+	s.followClock(t)
 	s.book.Tick(now)
 	if s.again = s.budget.turn(t, now) || s.again; s.again {
 		return
@@ -219,7 +229,7 @@ func (s *service) lookAfter(t *tracing, now time.Time) {
 	s.metrics.Set(s.state(t, now))
 	select {
 	case <-s.hup:
-		s.reload()
+		s.reload(t)
 	default:
 	}
 	if every := s.manager.Watchdog() / 3; every > 0 && now.Sub(s.alive) >= every {
@@ -228,10 +238,28 @@ func (s *service) lookAfter(t *tracing, now time.Time) {
 	}
 }
 
+// clockSet is by how much the wall clock has to differ from what it should be to have
+// been set.
+const clockSet = time.Second
+
+// followClock takes in that the wall clock was set. The kernel's records have another
+// clock, and what lasts so long is measured by that.
+func (s *service) followClock(t *tracing) {
+	clock := probe.Clock()
+	by := time.Duration(clock.Realtime-t.clock.Realtime) - time.Duration(clock.Time-t.clock.Time)
+	if by.Abs() < clockSet {
+		return
+	}
+	t.clock = clock
+	t.live.SetClock(clock)
+	s.book.Shift(by)
+	s.log.Info("the wall clock was set", "seconds", math.Round(by.Seconds()))
+}
+
 // reload reads the settings again and takes what can be taken while tracing.
-func (s *service) reload() {
+func (s *service) reload(t *tracing) {
 	s.heard(s.manager.Reloading())
-	defer func() { s.heard(s.manager.Ready("watching")) }()
+	defer func() { s.heard(s.manager.Ready(status(t))) }()
 	next := new(monitorOptions)
 	flags := newMonitorFlags(next)
 	err := flags.Parse(s.args)

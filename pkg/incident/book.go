@@ -162,6 +162,14 @@ func (b *Book) again(known *followed, f *finding.Finding) {
 	b.emit(&Event{Change: Updated, Incident: *i, Finding: f, Added: added})
 }
 
+// Shift is for when the wall clock was set, forward by so much: times of before are
+// compared with those that come.
+func (b *Book) Shift(by time.Duration) {
+	for _, i := range b.incidents {
+		i.First, i.Last = i.First.Add(by), i.Last.Add(by)
+	}
+}
+
 // Tick says what time it is, and emits what has ended.
 func (b *Book) Tick(now time.Time) {
 	var over []*Incident

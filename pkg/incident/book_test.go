@@ -57,6 +57,18 @@ func TestBook(t *testing.T) {
 			},
 		},
 		{
+			name: "the clock is set an hour forward, and back: neither ends it early or late",
+			do: func(b *Book) {
+				b.Observe(waiting("1", finding.Opened, 0, "veth1"))
+				b.Observe(waiting("1", finding.Closed, 20, "veth1"))
+				b.Shift(time.Hour)
+				b.Tick(at(3600 + 79))
+				b.Shift(-2 * time.Hour)
+				b.Tick(at(80 - 3600))
+			},
+			want: []string{"opened count=1 open=1 added=1", "updated count=1 open=0 added=0", "ended count=1 open=0 added=0"},
+		},
+		{
 			name: "a hundred containers with the same leak are one incident",
 			do: func(b *Book) {
 				b.Observe(waiting("1", finding.Opened, 0, "veth1"))

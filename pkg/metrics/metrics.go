@@ -151,11 +151,14 @@ func stranded(kind string) bool {
 	return kind == threads.KindStranded || kind == threads.KindStrandedBefore || kind == threads.KindNeverReturned
 }
 
+// waitingSince is a time that setting the wall clock does not change: a device would
+// seem to have waited for hours.
 func waitingSince(f *finding.Finding) time.Time {
-	if since, ok := f.Details["waiting_since"].(time.Time); ok {
-		return since
+	since, ok := f.Details["waiting_since"].(time.Time)
+	if !ok {
+		since = f.Time
 	}
-	return f.Time
+	return time.Now().Add(since.Sub(f.Time))
 }
 
 func familiesOf(f *finding.Finding) map[string]int {

@@ -4,6 +4,7 @@ package metrics
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +98,10 @@ netns_trace_records_total 7
 		t.Fatal(err)
 	}
 	got.WriteString(text)
+	// By the findings' own times, whatever the clock was set to meanwhile.
+	if !regexp.MustCompile(`(?m)^netns_trace_waiting_longest_seconds [56]($|\.)`).MatchString(text) {
+		t.Error("the first device has not waited for 5 seconds")
+	}
 	for _, line := range strings.Split(strings.TrimSpace(want), "\n") {
 		if !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("no line %s", line)

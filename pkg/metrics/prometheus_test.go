@@ -61,7 +61,7 @@ scrape_configs:
 		`netns_trace_findings_total{class="refs",kind="waiting"}`: "1",
 		`sum(netns_trace_csum_rewritten_packets_total)`:           "12",
 		`sum by (family) (netns_trace_waiting_device_references)`: "2",
-		`netns_trace_waiting_longest_seconds > bool 60`:           "1",
+		`netns_trace_waiting_longest_seconds >= bool 5`:           "1",
 		`count(netns_trace_build_info{version="v0.0.0"})`:         "1",
 		`count({__name__=~"netns_trace_.*"}) < bool 60`:           "1",
 	} {

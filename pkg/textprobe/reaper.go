@@ -21,17 +21,23 @@ type reaper struct {
 }
 
 // startReaper starts a process that waits for this process to end, or for begin, and
-// then deletes the kprobe events whose lines in the kernel's list begin with prefix.
-// It is nobody's child when this returns.
-func startReaper(list, prefix string) (*reaper, error) {
-	r, err := tryReaper(list, prefix)
+// then deletes the kprobe events whose lines in the kernel's list begin with prefix. If
+// it is to serve, the prefix ends in the letter of the first set and a _; then it
+// deletes at each begin those of one letter, and all at the end of this process. It is
+// nobody's child when this returns.
+func startReaper(list, prefix string, serve bool) (*reaper, error) {
+	argv := []string{"netns-trace: deletes kprobe events", prefix}
+	if serve {
+		argv = append(argv, "serve")
+	}
+	r, err := tryReaper(list, argv)
 	if err != nil {
 		return nil, fmt.Errorf("starting the process that deletes kprobe events later: %w", err)
 	}
 	return r, nil
 }
 
-func tryReaper(list, prefix string) (_ *reaper, err error) {
+func tryReaper(list string, argv []string) (_ *reaper, err error) {
 	var inherited []*os.File
 	defer func() {
 		for _, f := range inherited {
@@ -66,8 +72,7 @@ func tryReaper(list, prefix string) (_ *reaper, err error) {
 		return nil, err
 	}
 	defer program.Close()
-	process, err := os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", program.Fd()),
-		[]string{"netns-trace: deletes kprobe events", prefix},
+	process, err := os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", program.Fd()), argv,
 		&os.ProcAttr{Files: inherited, Env: []string{}})
 	if err != nil {
 		return nil, err
@@ -88,7 +93,48 @@ func tryReaper(list, prefix string) (_ *reaper, err error) {
 // begin lets it begin, since nothing uses the events any more.
 func (r *reaper) begin() error {
 	_, err := r.closed.Write([]byte{1, 0, 0, 0, 0, 0, 0, 0}) // in the order of bytes of all machines that have a reaper
-	return errors.Join(err, r.closed.Close())
+	return err
+}
+
+// Reaper serves sets that one process opens and closes one after another: their
+// definitions are deleted by one process, which the first Open starts. So the later
+// ones can be opened where no process may be started any more. The zero value is ready.
+type Reaper struct {
+	process *reaper
+	closed  int // sets
+}
+
+// use returns what tells the definitions of the next set from those of the sets
+// before, which may be still there. Names begin with prefix.
+func (r *Reaper) use(tracefs, prefix string) (letter string, err error) {
+	letter = string(rune('A' + r.closed%26))
+	if r.process != nil {
+		return letter, nil
+	}
+	list := filepath.Join(tracefs, "kprobe_events")
+	if r.process, err = startReaper(list, prefix+letter+"_", true); err != nil {
+		return "", err
+	}
+	return letter, reapStale(tracefs)
+}
+
+// done lets the definitions of the last set be deleted.
+func (r *Reaper) done() error {
+	if r.process == nil {
+		return nil
+	}
+	r.closed++
+	return r.process.begin()
+}
+
+// Close frees what this process has of it. What it has to delete it deletes.
+func (r *Reaper) Close() error {
+	if r.process == nil {
+		return nil
+	}
+	err := r.process.closed.Close()
+	r.process = nil
+	return err
 }
 
 // reapStale has the groups of dead processes deleted in the background.
@@ -98,11 +144,11 @@ func reapStale(tracefs string) error {
 		return fmt.Errorf("looking for stale kprobe events: %w", err)
 	}
 	for _, name := range names {
-		r, err := startReaper(filepath.Join(tracefs, "kprobe_events"), "p:"+name+"/")
+		r, err := startReaper(filepath.Join(tracefs, "kprobe_events"), "p:"+name+"/", false)
 		if err != nil {
 			return err
 		}
-		if err := r.begin(); err != nil {
+		if err := errors.Join(r.begin(), r.closed.Close()); err != nil {
 			return fmt.Errorf("having stale kprobe events deleted: %w", err)
 		}
 	}

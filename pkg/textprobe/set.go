@@ -35,6 +35,8 @@ type Options struct {
 	// Name tells the sets of one process apart: letters and digits, at most 16,
 	// and different for each set. Empty is "s".
 	Name string
+	// Reaper, if not nil, serves this set and others that are opened when it is closed.
+	Reaper *Reaper
 	// Progress, if set, is called by Attach after every few targets of a stage, with
 	// how many of the stage have been tried.
 	Progress func(tried int)

@@ -36,10 +36,11 @@ type traced struct {
 	progress func(int)
 	dir      string // of tracefs
 	group    group
-	name     string
+	name     string   // what the names of its events begin with
 	file     *os.File // kprobe_events
-	reaper   *reaper
-	begun    int // events that have a name
+	reaper   *Reaper
+	own      bool // the reaper serves this set only
+	begun    int  // events that have a name
 	open     []*event
 	serial   int // of the next definition
 }
@@ -69,17 +70,19 @@ func openTraced(prog *ebpf.Program, o Options) (*traced, error) {
 	if err != nil {
 		return nil, fmt.Errorf("naming the kprobe events: %w", err)
 	}
-	w := &traced{prog: prog, progress: o.Progress, dir: tracefs.Path, group: g, name: o.Name}
+	w := &traced{prog: prog, progress: o.Progress, dir: tracefs.Path, group: g, reaper: o.Reaper}
+	if w.own = w.reaper == nil; w.own {
+		w.reaper = new(Reaper)
+	}
 	// Never with O_TRUNC: that would delete everybody's events.
 	if w.file, err = os.OpenFile(w.list(), os.O_WRONLY|os.O_APPEND, 0); err != nil {
 		return nil, fmt.Errorf("opening tracefs for kprobe events: %w", err)
 	}
-	if w.reaper, err = startReaper(w.list(), w.prefix()); err != nil {
-		return nil, errors.Join(err, w.file.Close())
-	}
-	if err := reapStale(tracefs.Path); err != nil {
+	letter, err := w.reaper.use(w.dir, fmt.Sprintf("p:%s/%s_", g, o.Name))
+	if err != nil {
 		return nil, errors.Join(err, w.close())
 	}
+	w.name = o.Name + "_" + letter
 	return w, nil
 }
 
@@ -87,9 +90,6 @@ func (w *traced) String() string { return "tracefs" }
 
 // list is the kernel's list of kprobe events.
 func (w *traced) list() string { return filepath.Join(w.dir, "kprobe_events") }
-
-// prefix is what the definitions begin with in the list.
-func (w *traced) prefix() string { return fmt.Sprintf("p:%s/%s_", w.group, w.name) }
 
 func (w *traced) events() int { return len(w.open) }
 
@@ -228,5 +228,9 @@ func (w *traced) close() error {
 	for _, e := range slices.Backward(w.open) {
 		errs = append(errs, e.perf.close())
 	}
-	return errors.Join(errors.Join(errs...), w.file.Close(), w.reaper.begin())
+	errs = append(errs, w.file.Close(), w.reaper.done())
+	if w.own {
+		errs = append(errs, w.reaper.Close())
+	}
+	return errors.Join(errs...)
 }

@@ -253,6 +253,10 @@ func (l *Live) Lose(loss *record.Loss) {
 	l.engine.Feed(loss)
 }
 
+// SetClock is for when the wall clock was set: what is told from now on is told by the
+// new time.
+func (l *Live) SetClock(clock *record.Clock) { l.engine.Feed(clock) }
+
 // Losses is everything that was lost, by "detector cause".
 func (l *Live) Losses() map[string]uint64 {
 	out := make(map[string]uint64, len(l.lost))

@@ -8,11 +8,13 @@
  * It is a program of its own, of one page and without a library, so that what stays
  * behind is not a copy of its parent's memory.
  *
- * argv[1] is what the lines of the group begin with in the list, p:GROUP/. It inherits
- * these descriptors:
+ * argv[1] is what their lines begin with in the list, p:GROUP/. With a second argument it
+ * serves a process that opens and closes such sets of events one after another, and may
+ * start no process by then: argv[1] is p:GROUP/NAME_A_ and the A is the first set's
+ * letter. It inherits these descriptors:
  */
 #define PARENT 3 /* pidfd of the process that defines the events */
-#define CLOSED 4 /* eventfd, not zero once the parent has closed them */
+#define CLOSED 4 /* eventfd: how many sets the parent has closed since it was read */
 #define LIST 5   /* kprobe_events, for reading */
 #define EVENTS 6 /* kprobe_events, for writing */
 
@@ -104,8 +106,8 @@ static void pause_ms(long ms)
 	call(__NR_nanosleep, (long)&t, 0, 0, 0);
 }
 
-/* Returns when the events are in nobody's use any more. */
-static void wait_for_parent(void)
+/* Returns whether the parent lives, and has closed a set. */
+static int wait_for_close(void)
 {
 	struct pollfd fds[] = {
 		{ .fd = PARENT, .events = POLLIN },
@@ -114,6 +116,7 @@ static void wait_for_parent(void)
 
 	while (call(__NR_poll, (long)fds, 2, -1, 0) <= 0)
 		;
+	return !fds[0].revents;
 }
 
 static void reap(const char *prefix)
@@ -134,9 +137,29 @@ static void reap(const char *prefix)
 	}
 }
 
+static void serve(char *prefix)
+{
+	char *letter = prefix;
+
+	while (*letter)
+		letter++;
+	letter -= 2;
+	while (wait_for_close()) {
+		unsigned long closed = 0;
+
+		call(__NR_read, CLOSED, (long)&closed, sizeof(closed), 0);
+		for (; closed; closed--) {
+			reap(prefix);
+			*letter = *letter == 'Z' ? 'A' : *letter + 1;
+		}
+	}
+	*letter = 0; /* those of all letters */
+	reap(prefix);
+}
+
 __attribute__((used)) static void start(long *stack)
 {
-	const char *prefix = (const char *)stack[2];
+	char *prefix = (char *)stack[2];
 	long all = -1;
 
 	if (stack[0] < 2)
@@ -150,8 +173,10 @@ __attribute__((used)) static void start(long *stack)
 	call(__NR_close_range, EVENTS + 1, ~0U, 0, 0);
 	/* The first one ends, so that the parent has no child to wait for later. */
 	long child = call(__NR_fork, 0, 0, 0, 0);
-	if (child == 0) {
-		wait_for_parent();
+	if (child == 0 && stack[0] > 2) {
+		serve(prefix);
+	} else if (child == 0) {
+		wait_for_close();
 		reap(prefix);
 	}
 	call(__NR_exit_group, child < 0, 0, 0, 0);
