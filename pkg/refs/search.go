@@ -96,7 +96,8 @@ func (s *Searches) searched(r *record.HolderSearch, objects []*record.HeldObject
 			emit(f)
 		}
 	}
-	if a.known && a.unexplained() > 0 && !r.Moved {
+	// What was dropped may be what explains them.
+	if a.known && a.unexplained() > 0 && !r.Moved && r.Dropped == 0 {
 		emit(s.leaked(r, objects, a, j))
 	}
 }
@@ -177,6 +178,11 @@ func (s *Searches) held(r *record.HolderSearch, objects []*record.HeldObject, a 
 	if r.Moved {
 		f.Details["moved"] = true
 		f.Facts = append(f.Facts, finding.Fact{Label: "moved", Text: "the count changed during the search: search again"})
+	}
+	if r.Dropped > 0 {
+		f.Facts = append(f.Facts, finding.Fact{
+			Label: "dropped", Text: fmt.Sprintf("%d pointers were found that could not be kept: search for fewer devices", r.Dropped),
+		})
 	}
 	f.Facts = append(f.Facts, finding.Fact{Label: "searched", Text: f.Evidence.How})
 	return f

@@ -189,6 +189,20 @@ func TestASearchThatMissedMemoryIsIncomplete(t *testing.T) {
 	}
 }
 
+// Pointers beyond the most that are kept may be what explains a reference.
+func TestNothingLooksLeakedWherePointersWereDropped(t *testing.T) {
+	dropped := searchOf(2)
+	dropped.Dropped = 5
+	got := run(dropped)
+	if len(got) != 1 || got[0].Evidence.Lost["pointers_dropped"] != 5 {
+		t.Fatalf("%d findings", len(got))
+	}
+	const want = "5 pointers were found that could not be kept: search for fewer devices"
+	if f := got[0].Facts[1]; f.Label != "dropped" || f.Text != want {
+		t.Errorf("fact %+v", f)
+	}
+}
+
 // The table of what is searched for has names that people read, for each family.
 func TestEveryFamilyHasWords(t *testing.T) {
 	for name, family := range foundFamilies {
