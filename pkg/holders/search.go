@@ -99,6 +99,9 @@ func (s *search) look(ctx context.Context, devices []*Device) error {
 	if err := s.findPointersToObjects(ctx); err != nil {
 		return err
 	}
+	if err := s.findReaders(); err != nil {
+		return fmt.Errorf("looking for the readers of queued packets: %w", err)
+	}
 	if err := s.lookAgain(ctx, 0); err != nil {
 		return err
 	}

@@ -218,7 +218,11 @@ func (s *Searches) holder(r *record.HolderSearch, o *record.HeldObject) *finding
 		text += factWords(fact)
 	}
 	if len(o.Sockets) > 0 {
-		text = socketWords(o.Sockets)
+		if o.Family == "queued_packet" {
+			text += ", which is read by " + socketWords(o.Sockets)
+		} else {
+			text = socketWords(o.Sockets)
+		}
 		s.sockets(f, o)
 	}
 	verb := "is held by"
@@ -243,8 +247,10 @@ func (s *Searches) holder(r *record.HolderSearch, o *record.HeldObject) *finding
 
 func factWords(fact record.HeldFact) string {
 	switch fact.Name {
-	case "address", "qdisc", "handle", "queue":
+	case "address", "qdisc", "handle", "queue", "bpf_map", "queue_number":
 		return " " + fact.Value
+	case "map_index":
+		return ", index " + fact.Value
 	case "gateway":
 		return " via " + fact.Value
 	case "route":
