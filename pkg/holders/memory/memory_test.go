@@ -191,6 +191,18 @@ func TestMemoryOfAnotherKindIsRefused(t *testing.T) {
 	}
 }
 
+// A count over too few processors is a wrong count.
+func TestProcessorsAreCountedOrTheSearchIsRefused(t *testing.T) {
+	m, memory := newMachine(t, false)
+	fixed, err := New(m, memory.types, without{m, "nr_cpu_ids"})
+	if err != nil || len(memory.CPUs(0)) != 1 || len(fixed.CPUs(0)) != 2 {
+		t.Fatalf("with nr_cpu_ids %d, without %d, %v", len(memory.CPUs(0)), len(fixed.CPUs(0)), err)
+	}
+	if _, err := New(m, memory.types, without{without{m, "nr_cpu_ids"}, "__cpu_possible_mask"}); !errors.Is(err, ErrLayout) {
+		t.Errorf("with neither: %v, want ErrLayout", err)
+	}
+}
+
 // without is symbols of which one is missing.
 type without struct {
 	Symbols
