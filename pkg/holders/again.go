@@ -48,7 +48,7 @@ func (s *search) lookAgain(ctx context.Context, after time.Duration) error {
 	}
 	s.watch()
 	for addr, d := range s.devices {
-		if now, err := s.readDevice(addr); err == nil && now.Ifindex == d.Ifindex && now.Netns == d.Netns {
+		if now, err := s.readDevice(addr); err == nil && now.State != Released && now.Ifindex == d.Ifindex && now.Netns == d.Netns {
 			s.moved[d] = s.moved[d] || !slices.Equal(now.counts, d.counts)
 			*d = *now
 		} else {

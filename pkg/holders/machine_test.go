@@ -160,6 +160,7 @@ func machineSymbols(t *testing.T) *kernel.Symbols {
 		{imageAt, "vmemmap_base"},
 		{imageAt + 8, "__per_cpu_offset"},
 		{imageAt + 0x40, "nr_cpu_ids"},
+		{imageAt + 0x48, "init_on_alloc"},
 		{atNets, "net_namespace_list"},
 		{atTask, "init_task"},
 		{atDummyOps, "dummy_netdev_ops"},
@@ -192,7 +193,7 @@ func newMachine(t *testing.T) (*machine, *Kernel) {
 	t.Helper()
 	m := new(machine)
 	dev := slabObject(theDevice)
-	m.put(imageAt, map[int]uint64{0: pagesAt, 0x40: 1})
+	m.put(imageAt, map[int]uint64{0: pagesAt, 0x40: 1, 0x48: 1})
 	m.put(atCache, map[int]uint64{8: 512 | 512<<32, 16: 256 | 1<<32, 24: atCacheName, 40: cacheRandom})
 	m.text(atCacheName, "kmalloc-512")
 	for n := imagePage; n < ramPages; n++ {

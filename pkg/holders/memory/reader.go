@@ -52,6 +52,7 @@ type Memory struct {
 	cpus   []uint64 // what is to be added to a per-CPU address, of each CPU
 	nodes  uint64   // of memory
 	tables uint64   // the kernel's page tables; 0: not known
+	zeroed bool     // objects are, when they are given out: init_on_alloc
 }
 
 // New finds out how the memory is laid out.
@@ -89,6 +90,10 @@ func New(r Reader, types *structs.Set, symbols Symbols) (*Memory, error) {
 		return nil, err
 	}
 	m.tables, _ = symbols.Address("init_top_pgt")
+	if at, ok := symbols.Address("init_on_alloc"); ok { // a static key, which begins with its count
+		enabled, err := m.Uint32(at)
+		m.zeroed = err == nil && enabled > 0
+	}
 	m.nodes = 1
 	if at, ok := symbols.Address("nr_node_ids"); ok {
 		const most = 1024 // MAX_NUMNODES of any kernel
