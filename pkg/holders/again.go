@@ -11,6 +11,19 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/holders/memory"
 )
 
+// again reports whether a device whose references are not explained is to be searched
+// for once more. Where they did not change, that is once: an object may have been
+// replaced between two looks at the count, by one where the search had been already (a
+// cached route is), and a reference may have had no object yet, in a system call.
+func (s *search) again(d *Device, attempt int, doubted map[*Device]bool) bool {
+	if s.moved[d] {
+		return attempt < s.options.Attempts
+	}
+	first := !doubted[d]
+	doubted[d] = true
+	return first
+}
+
 // watch notes which devices' references change. Their sum may be the same again by now:
 // where references come and go it often is.
 func (s *search) watch() {
@@ -35,7 +48,8 @@ func (s *search) lookAgain(ctx context.Context, after time.Duration) error {
 	}
 	s.watch()
 	for addr, d := range s.devices {
-		if now, err := s.readDevice(addr); err == nil && now.Ifindex == d.Ifindex && now.Netns == d.Netns {
+		if now, err := s.readDevice(addr); err == nil && now.State != Released && now.Ifindex == d.Ifindex && now.Netns == d.Netns {
+			s.moved[d] = s.moved[d] || !slices.Equal(now.counts, d.counts)
 			*d = *now
 		} else {
 			delete(s.devices, addr)
@@ -50,7 +64,7 @@ func (s *search) lookAgain(ctx context.Context, after time.Duration) error {
 			s.free[o.device]++
 			o.verdict = plain
 		}
-		s.moved[o.device] = s.moved[o.device] || held && o.verdict != counted
+		s.moved[o.device] = s.moved[o.device] || held != (o.verdict == counted)
 	}
 	s.objects = still
 	s.watch()
@@ -69,8 +83,8 @@ func (s *search) isStill(o *object) bool {
 			return false
 		}
 	}
-	if o.typed && o.verdict == counted {
-		s.id.rule(o) // it may have come to its end
+	if o.typed && (o.verdict == counted || !o.exact) {
+		s.id.rule(o) // it may have come to its end, or just been made
 	}
 	return true
 }

@@ -66,6 +66,29 @@ func TestASearchThatWasDisturbedIsRepeated(t *testing.T) {
 	}
 }
 
+// Of a cached route that is replaced the count says nothing: as many are dropped as are
+// taken. The new one may be where the search had been already.
+func TestWhatLooksLeakedIsSearchedForTwice(t *testing.T) {
+	for name, tc := range map[string]struct {
+		made bool
+		want int32
+	}{"the reference's object is there the second time": {true, 0}, "it never is": {false, 1}} {
+		m, k := newMachine(t)
+		m.put(atCount, map[int]uint64{0: 4})
+		m.put(slabObject(theParms), map[int]uint64{8: 0})
+		k.memory.Forget()
+		objects, ends := searchWhile(t, k, 1, func() {
+			if tc.made {
+				m.put(slabObject(theParms), map[int]uint64{8: slabObject(theDevice), 32: 0 | 2<<32})
+			}
+		})
+		held := int32(len(objects))
+		if len(ends) != 1 || ends[0].Moved || ends[0].Usage-ends[0].Own-held != tc.want {
+			t.Errorf("%s: objects %q, %+v", name, objects, ends)
+		}
+	}
+}
+
 // A device that was looked at in a quiet moment is told at once.
 func TestASearchThatWasNotDisturbedIsNotRepeated(t *testing.T) {
 	_, k := newMachine(t)

@@ -185,8 +185,8 @@ func (k *Kernel) nets() ([]uint64, error) {
 	return list, nil
 }
 
-// Devices returns the devices of all living namespaces. No lock is taken: one that
-// comes or goes meanwhile may be missing.
+// Devices returns the devices of all living namespaces, each once. No lock is taken: one
+// that comes or goes meanwhile may be missing.
 func (k *Kernel) Devices() ([]*Device, error) {
 	nets, err := k.nets()
 	if err != nil {
@@ -194,16 +194,30 @@ func (k *Kernel) Devices() ([]*Device, error) {
 	}
 	offset, _ := k.field("net_device.dev_list")
 	var list []*Device
+	seen := make(map[uint64]bool)
 	for _, net := range nets {
 		head, ok := k.at(net, "net.dev_base_head")
 		if !ok {
 			return nil, fmt.Errorf("%w: no list of devices", ErrMissing)
 		}
-		k.memory.EachInList(head, uint64(offset.Offset), func(addr uint64) {
-			if d, err := k.readDevice(addr); err == nil {
-				list = append(list, d)
+		// A device that moves to another namespace takes the walk along, to devices that
+		// are met there again.
+		const attempts = 5
+		whole := false
+		for attempt := 0; attempt < attempts && !whole; attempt++ {
+			if attempt > 0 {
+				k.memory.Forget()
 			}
-		})
+			whole = k.memory.EachInList(head, uint64(offset.Offset), func(addr uint64) {
+				if seen[addr] {
+					return
+				}
+				if d, err := k.readDevice(addr); err == nil {
+					seen[addr] = true
+					list = append(list, d)
+				}
+			})
+		}
 	}
 	return list, nil
 }

@@ -55,6 +55,10 @@ func (id *identifier) follow(o *object, r *record.HeldObject) {
 		id.followDst(o, add)
 	case "qdisc":
 		id.followQdisc(o, add)
+	case "devmap":
+		id.followDevmap(o, add)
+	case "queued_packet":
+		id.followQueuedPacket(o, add)
 	case "adjacent_device":
 		r.Other = id.adjacentOwner(o)
 	case "bridge_port":

@@ -69,7 +69,8 @@ type identifier struct {
 	templates map[uint64]string // object to the field of struct net that points at it
 	virtual   map[uint64]uint64 // page, in the mapping of memory as a whole, to where queues have it by vmalloc
 	modules   map[uint64]uint64 // page, in the mapping of memory as a whole, to where modules have it
-	stacks    map[uint64]task   // page, in the mapping of memory as a whole, to whose stack it is
+	devmaps   map[uint64]devmapEntry
+	stacks    map[uint64]task // page, in the mapping of memory as a whole, to whose stack it is
 }
 
 func newIdentifier(k *Kernel, t *table, devices map[uint64]*Device) (*identifier, error) {
@@ -91,6 +92,7 @@ func newIdentifier(k *Kernel, t *table, devices map[uint64]*Device) (*identifier
 		id.reach(d)
 		id.mapQueues(d)
 	}
+	id.findDevmaps()
 	slices.SortFunc(id.known, func(a, b *Device) int { return cmp.Compare(a.Addr, b.Addr) })
 	for place := range t.places {
 		if path, ok := strings.CutPrefix(place, "template:"); ok {
@@ -241,6 +243,9 @@ func (id *identifier) inNet(o *object) bool {
 
 // inObject handles an object that starts at o.start: of a slab cache, or of pages.
 func (id *identifier) inObject(o *object, cache *memory.Cache, queue bool) {
+	if id.inDevmap(o) {
+		return
+	}
 	if place, ok := id.templates[o.start]; ok {
 		o.exact, o.where = true, strings.TrimPrefix(place, "template:")
 		if r, ok := id.find(id.table, place, "", 0, ""); ok {

@@ -33,7 +33,7 @@ const (
 const (
 	atNets, atTask, atDummyOps, atNetnsOps, atFileOps = imageAt + 0x10, imageAt + 0x100, imageAt + 0x300, imageAt + 0x308, imageAt + 0x310
 	atProto, atCache, atCacheName, atNet, atCount     = imageAt + 0x400, imageAt + 0x500, imageAt + 0x600, imageAt + 0x700, imageAt + 0x900
-	atSignal, atFiles, atArp                          = imageAt + 0xa00, imageAt + 0xa20, imageAt + 0xa40
+	atSignal, atFiles, atArp, atDevmaps               = imageAt + 0xa00, imageAt + 0xa20, imageAt + 0xa40, imageAt + 0xa60
 )
 
 type machine struct {
@@ -142,6 +142,10 @@ func machineTypes() []byte {
 		Struct("signal_struct", 16, member{Name: "thread_head", Type: list}).
 		Struct("files_struct", 8, member{Name: "fdt", Type: "void*"}).
 		Struct("fdtable", 16, member{Name: "max_fds", Type: "u32"}, member{Name: "fd", Offset: 8, Type: "void*"}).
+		Struct("bpf_map", 8, member{Name: "id", Type: "u32"}, member{Name: "max_entries", Offset: 4, Type: "u32"}).
+		Struct("bpf_dtab", 32, member{Name: "map", Type: "bpf_map"}, member{Name: "netdev_map", Offset: 8, Type: "void*"},
+			member{Name: "list", Offset: 16, Type: list}).
+		Struct("bpf_dtab_netdev", 16, member{Name: "dev", Type: "*net_device"}, member{Name: "idx", Offset: 8, Type: "u32"}).
 		Struct("file", 16, member{Name: "private_data", Type: "void*"}, member{Name: "f_op", Offset: 8, Type: "void*"}).
 		Bytes()
 }
@@ -155,6 +159,8 @@ func machineSymbols(t *testing.T) *kernel.Symbols {
 	}{
 		{imageAt, "vmemmap_base"},
 		{imageAt + 8, "__per_cpu_offset"},
+		{imageAt + 0x40, "nr_cpu_ids"},
+		{imageAt + 0x48, "init_on_alloc"},
 		{atNets, "net_namespace_list"},
 		{atTask, "init_task"},
 		{atDummyOps, "dummy_netdev_ops"},
@@ -164,6 +170,7 @@ func machineSymbols(t *testing.T) *kernel.Symbols {
 		{atCache, "kmalloc_caches"},
 		{atNet, "init_net"},
 		{atArp, "arp_tbl"},
+		{atDevmaps, "dev_map_list"},
 	} {
 		fmt.Fprintf(&b, "%x D %s\n", s.addr, s.name)
 	}
@@ -186,7 +193,7 @@ func newMachine(t *testing.T) (*machine, *Kernel) {
 	t.Helper()
 	m := new(machine)
 	dev := slabObject(theDevice)
-	m.put(imageAt, map[int]uint64{0: pagesAt})
+	m.put(imageAt, map[int]uint64{0: pagesAt, 0x40: 1, 0x48: 1})
 	m.put(atCache, map[int]uint64{8: 512 | 512<<32, 16: 256 | 1<<32, 24: atCacheName, 40: cacheRandom})
 	m.text(atCacheName, "kmalloc-512")
 	for n := imagePage; n < ramPages; n++ {

@@ -23,7 +23,7 @@ type Options struct {
 	// more: what only passed by is gone by then.
 	Settle time.Duration
 	// Attempts is how often a device is searched for whose references are not explained
-	// because they changed meanwhile; 0 is once.
+	// and changed meanwhile; 0 is once.
 	Attempts int
 }
 
@@ -39,13 +39,15 @@ type target struct {
 // Search looks through the kernel's memory for all that points at the devices, and
 // emits a [record.HeldObject] for each object and then a [record.HolderSearch] for each
 // device. A device that is freed meanwhile has none. others are devices that are known
-// beside them: what is in their memory is told by it.
+// beside them: what is in their memory is told by it. A device of which references are
+// left over, or objects too many, is searched for twice before that is told.
 func (k *Kernel) Search(ctx context.Context, devices, others []*Device, o Options, emit func(record.Record)) error {
 	t, err := newTable(referencesText)
 	if err != nil {
 		return err
 	}
 	passes := 0
+	doubted := make(map[*Device]bool)
 	for attempt := 1; len(devices) > 0; attempt++ {
 		s := search{Kernel: k, options: o, table: t, devices: make(map[uint64]*Device), passes: passes}
 		for _, d := range append(append([]*Device{}, others...), devices...) {
@@ -57,11 +59,11 @@ func (k *Kernel) Search(ctx context.Context, devices, others []*Device, o Option
 		var again []*Device
 		unexplained := s.unexplained()
 		for _, d := range devices {
-			if attempt < o.Attempts && s.moved[d] && unexplained[d] != 0 && s.devices[d.Addr] != nil {
-				again = append(again, d)
+			if s.devices[d.Addr] == nil || unexplained[d] == 0 || !s.again(d, attempt, doubted) {
+				s.tell(d, emit)
 				continue
 			}
-			s.tell(d, emit)
+			again = append(again, d)
 		}
 		others, devices, passes = append(others, devices...), again, s.passes
 	}
@@ -96,6 +98,9 @@ func (s *search) look(ctx context.Context, devices []*Device) error {
 	}
 	if err := s.findPointersToObjects(ctx); err != nil {
 		return err
+	}
+	if err := s.findReaders(); err != nil {
+		return fmt.Errorf("looking for the readers of queued packets: %w", err)
 	}
 	if err := s.lookAgain(ctx, 0); err != nil {
 		return err

@@ -144,6 +144,20 @@ func TestADeviceThatIsFreedMeanwhileIsNotTold(t *testing.T) {
 	}
 }
 
+// A device that moves to another namespace while the list is walked leads to that one's
+// devices, and never back.
+func TestAWalkThatIsLedAstrayEndsAndTellsADeviceOnce(t *testing.T) {
+	m, k := newMachine(t)
+	dev := slabObject(theDevice)
+	m.put(atNet+16, map[int]uint64{0: dev + 152})
+	m.list(dev + 152) // a circle without the head
+	k.memory.Forget()
+	devices, err := k.Devices()
+	if err != nil || len(devices) != 1 || devices[0].Name != "hold7" {
+		t.Errorf("%d devices, %v", len(devices), err)
+	}
+}
+
 func TestASearchCanBeEnded(t *testing.T) {
 	_, k := newMachine(t)
 	devices, err := k.Waiting()

@@ -96,7 +96,8 @@ func (s *Searches) searched(r *record.HolderSearch, objects []*record.HeldObject
 			emit(f)
 		}
 	}
-	if a.known && a.unexplained() > 0 && !r.Moved {
+	// What was dropped may be what explains them.
+	if a.known && a.unexplained() > 0 && !r.Moved && r.Dropped == 0 {
 		emit(s.leaked(r, objects, a, j))
 	}
 }
@@ -178,6 +179,11 @@ func (s *Searches) held(r *record.HolderSearch, objects []*record.HeldObject, a 
 		f.Details["moved"] = true
 		f.Facts = append(f.Facts, finding.Fact{Label: "moved", Text: "the count changed during the search: search again"})
 	}
+	if r.Dropped > 0 {
+		f.Facts = append(f.Facts, finding.Fact{
+			Label: "dropped", Text: fmt.Sprintf("%d pointers were found that could not be kept: search for fewer devices", r.Dropped),
+		})
+	}
 	f.Facts = append(f.Facts, finding.Fact{Label: "searched", Text: f.Evidence.How})
 	return f
 }
@@ -212,7 +218,11 @@ func (s *Searches) holder(r *record.HolderSearch, o *record.HeldObject) *finding
 		text += factWords(fact)
 	}
 	if len(o.Sockets) > 0 {
-		text = socketWords(o.Sockets)
+		if o.Family == "queued_packet" {
+			text += ", which is read by " + socketWords(o.Sockets)
+		} else {
+			text = socketWords(o.Sockets)
+		}
 		s.sockets(f, o)
 	}
 	verb := "is held by"
@@ -237,8 +247,10 @@ func (s *Searches) holder(r *record.HolderSearch, o *record.HeldObject) *finding
 
 func factWords(fact record.HeldFact) string {
 	switch fact.Name {
-	case "address", "qdisc", "handle", "queue":
+	case "address", "qdisc", "handle", "queue", "bpf_map", "queue_number":
 		return " " + fact.Value
+	case "map_index":
+		return ", index " + fact.Value
 	case "gateway":
 		return " via " + fact.Value
 	case "route":

@@ -56,6 +56,12 @@ func TestASearchIsWorded(t *testing.T) {
 	route.Facts = []record.HeldFact{{Name: "gateway", Value: "fd00::1"}, {Name: "route", Value: "fd77::/64"}}
 	port := heldObject("bridge_port", "net_bridge_port.dev", true)
 	port.Other = "br0"
+	packet := heldObject("queued_packet", "nf_queue_entry.state.out", true)
+	packet.Facts = []record.HeldFact{{Name: "queue_number", Value: "7"}, {Name: "port_id", Value: "158"}}
+	packet.Sockets = []record.Socket{llc(158)}
+	packet.Sockets[0].Family, packet.Sockets[0].Protocol = 16, "NETLINK"
+	entry := heldObject("devmap", "bpf_dtab_netdev.dev", true)
+	entry.Facts = []record.HeldFact{{Name: "bpf_map", Value: "12"}, {Name: "map_index", Value: "3"}}
 	unknown := heldObject("", "+0x18", false)
 	unknown.Means = record.PointerUnknown
 	registered := searchOf(5)
@@ -102,6 +108,15 @@ func TestASearchIsWorded(t *testing.T) {
 				"holder: hold7 of netns 100 is held by a neighbour 10.9.0.77",
 				"holder: hold7 of netns 100 is likely held by the nexthop of a route via fd00::1 for fd77::/64",
 				"holder: hold7 of netns 100 is held by a port of the bridge br0",
+			},
+		},
+		{
+			"what is in a queue or a map",
+			[]record.Record{packet, entry, searchOf(3)},
+			[]string{
+				"held: hold7 of netns 100 waits in unregistration: usage count 3: explained 2 certain, 0 likely, 0 unexplained",
+				"holder: hold7 of netns 100 is held by a packet in NFQUEUE 7, which is read by a socket of AF_NETLINK of oldproto (pid 158), fd 3",
+				"holder: hold7 of netns 100 is held by an entry of a BPF device map 12, index 3",
 			},
 		},
 		{
@@ -186,6 +201,20 @@ func TestASearchThatMissedMemoryIsIncomplete(t *testing.T) {
 		if !strings.Contains(f.Evidence.How, "64 MiB of it in 16384 pages") {
 			t.Errorf("%s: how %q", f.Kind, f.Evidence.How)
 		}
+	}
+}
+
+// Pointers beyond the most that are kept may be what explains a reference.
+func TestNothingLooksLeakedWherePointersWereDropped(t *testing.T) {
+	dropped := searchOf(2)
+	dropped.Dropped = 5
+	got := run(dropped)
+	if len(got) != 1 || got[0].Evidence.Lost["pointers_dropped"] != 5 {
+		t.Fatalf("%d findings", len(got))
+	}
+	const want = "5 pointers were found that could not be kept: search for fewer devices"
+	if f := got[0].Facts[1]; f.Label != "dropped" || f.Text != want {
+		t.Errorf("fact %+v", f)
 	}
 }
 

@@ -43,7 +43,7 @@ var foundFamilies = map[string]foundFamily{
 	"batman":          {"an interface of batman-adv", "taking it from the mesh (batctl interface del)"},
 	"failover":        {"a failover device", ""},
 	"tunnel":          {"the tunnel's own driver", ""},
-	"queued_packet":   {"a packet in an NFQUEUE", "a verdict on the packet, or ending the program that reads the queue"},
+	"queued_packet":   {"a packet in NFQUEUE", "a verdict on the packet, or ending the program that reads the queue, whose netlink port is in /proc/net/netfilter/nfnetlink_queue"},
 	"mirred":          {"a tc action mirred", "deleting the tc filter that redirects to it"},
 	"devmap":          {"an entry of a BPF device map", "deleting the entry (bpftool map delete), or the program that has the map"},
 	"bpf_offload":     {"an offloaded BPF program", "unloading the program"},

@@ -167,7 +167,8 @@ func (c *counts) judge(r *record.HolderSearch, findings []*finding.Finding, obje
 	if !wrong {
 		return
 	}
-	fmt.Printf("FALSE %s (%s), and %d in memory that nobody uses\n", findings[0].Summary, r.State, r.Free)
+	fmt.Printf("FALSE %s (%s), and %d in memory that nobody uses; %d without reference, %d dropped\n",
+		findings[0].Summary, r.State, r.Free, r.Plain, r.Dropped)
 	for _, o := range objects {
 		fmt.Printf("  %s %s certain=%t means=%d %s %v %s\n", o.Family, o.Field, o.Certain, o.Means, o.Cache, o.Facts, o.Reason)
 	}

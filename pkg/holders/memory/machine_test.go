@@ -70,7 +70,7 @@ func (m *machine) Read(b []byte, addr uint64) error {
 }
 
 func (m *machine) Address(name string) (uint64, bool) {
-	at, ok := map[string]uint64{"vmemmap_base": imageAt, "__per_cpu_offset": imageAt + 8}[name]
+	at, ok := map[string]uint64{"vmemmap_base": imageAt, "__per_cpu_offset": imageAt + 8, "nr_cpu_ids": imageAt + 24, "__cpu_possible_mask": imageAt + 32, "init_on_alloc": imageAt + 48}[name]
 	return at, ok
 }
 
@@ -114,6 +114,7 @@ func machineTypes(sheaves bool) *btftest.Builder {
 	b := btftest.New().
 		Enum("pageflags", "PG_locked", 0, "PG_reserved", 1, "PG_lru", 2, "PG_swapbacked", 3).
 		Enum("pagetype", "PGTY_slab", 0xf5, "PGTY_large_kmalloc", 0xf8).
+		Struct("cpumask", 16, btftest.Member{Name: "bits", Type: "[2]u64"}).
 		Struct("page", structPage,
 			btftest.Member{Name: "flags", Type: "u64"},
 			btftest.Member{Name: "compound_head", Offset: 8, Type: "u64"},
@@ -152,6 +153,9 @@ func newMachine(t *testing.T, sheaves bool) (*machine, *Memory) {
 	}
 	m := &machine{missing: make(map[uint64]bool)}
 	m.put64(imageAt, pagesAt) // vmemmap_base
+	m.put64(imageAt+24, 1)    // nr_cpu_ids
+	m.put64(imageAt+32, 1<<1) // __cpu_possible_mask, which says otherwise
+	m.put64(imageAt+48, 1)    // init_on_alloc
 	m.put64(cacheAt+8, 256|200<<32)
 	m.put64(cacheAt+16, 64|1<<32)
 	m.put64(cacheAt+24, nameAt)

@@ -68,6 +68,24 @@ func TestFreeObjectsAreRecognised(t *testing.T) {
 	}
 }
 
+// Without init_on_alloc an object in use may have the free pointer that it had.
+func TestAnObjectThatWasNotZeroedIsFreeOnlyIfItIsListed(t *testing.T) {
+	m, memory := newMachine(t, false)
+	first, last := pageAddr(8), pageAddr(8)+256
+	m.freeObject(first, last)
+	m.freeObject(last, 0)
+	m.page(8, map[int]uint64{32: last})
+	lists, err := New(m, memory.types, without{m, "init_on_alloc"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[uint64]bool{first: false, last: true} {
+		if o, ok := lists.ObjectAt(at + 8); !ok || o.Free != want {
+			t.Errorf("object at %#x: free %v, want %v", at, o.Free, want)
+		}
+	}
+}
+
 // Since 6.18 free objects are kept in sheaves too, and have no free pointer there.
 func TestObjectsInSheavesAreFree(t *testing.T) {
 	m, memory := newMachine(t, true)
@@ -188,6 +206,18 @@ func TestMemoryOfAnotherKindIsRefused(t *testing.T) {
 		if !errors.Is(err, ErrLayout) {
 			t.Errorf("without %s: %v, want ErrLayout", missing, err)
 		}
+	}
+}
+
+// A count over too few processors is a wrong count.
+func TestProcessorsAreCountedOrTheSearchIsRefused(t *testing.T) {
+	m, memory := newMachine(t, false)
+	fixed, err := New(m, memory.types, without{m, "nr_cpu_ids"})
+	if err != nil || len(memory.CPUs(0)) != 1 || len(fixed.CPUs(0)) != 2 {
+		t.Fatalf("with nr_cpu_ids %d, without %d, %v", len(memory.CPUs(0)), len(fixed.CPUs(0)), err)
+	}
+	if _, err := New(m, memory.types, without{without{m, "nr_cpu_ids"}, "__cpu_possible_mask"}); !errors.Is(err, ErrLayout) {
+		t.Errorf("with neither: %v, want ErrLayout", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 
 	"github.com/netns-trace/netns-trace/pkg/holders/structs"
 	"github.com/netns-trace/netns-trace/pkg/kernel"
@@ -51,6 +52,7 @@ type Memory struct {
 	cpus   []uint64 // what is to be added to a per-CPU address, of each CPU
 	nodes  uint64   // of memory
 	tables uint64   // the kernel's page tables; 0: not known
+	zeroed bool     // objects are, when they are given out: init_on_alloc
 }
 
 // New finds out how the memory is laid out.
@@ -88,6 +90,10 @@ func New(r Reader, types *structs.Set, symbols Symbols) (*Memory, error) {
 		return nil, err
 	}
 	m.tables, _ = symbols.Address("init_top_pgt")
+	if at, ok := symbols.Address("init_on_alloc"); ok { // a static key, which begins with its count
+		enabled, err := m.Uint32(at)
+		m.zeroed = err == nil && enabled > 0
+	}
 	m.nodes = 1
 	if at, ok := symbols.Address("nr_node_ids"); ok {
 		const most = 1024 // MAX_NUMNODES of any kernel
@@ -103,14 +109,12 @@ func (m *Memory) findCPUs(symbols Symbols) error {
 	if !ok {
 		return fmt.Errorf("%w: no symbol __per_cpu_offset", ErrLayout)
 	}
-	n := uint32(1)
-	if at, ok := symbols.Address("nr_cpu_ids"); ok {
-		if v, err := m.Uint32(at); err == nil {
-			n = v
-		}
+	n, err := m.countCPUs(symbols)
+	if err != nil {
+		return err
 	}
 	const most = 8192 // NR_CPUS of any kernel
-	for cpu := range uint64(min(n, most)) {
+	for cpu := range min(n, most) {
 		at, err := m.Uint64(offsets + 8*cpu)
 		if err != nil {
 			return err
@@ -118,6 +122,31 @@ func (m *Memory) findCPUs(symbols Symbols) error {
 		m.cpus = append(m.cpus, at)
 	}
 	return nil
+}
+
+// countCPUs is how many processors there may be. A kernel whose number of them was fixed
+// when it was built (CONFIG_FORCE_NR_CPUS) has no variable of it.
+func (m *Memory) countCPUs(symbols Symbols) (uint64, error) {
+	if at, ok := symbols.Address("nr_cpu_ids"); ok {
+		n, err := m.Uint32(at)
+		return uint64(n), err
+	}
+	at, ok := symbols.Address("__cpu_possible_mask")
+	t, okType := m.types.Struct("cpumask")
+	if !ok || !okType {
+		return 0, fmt.Errorf("%w: neither symbol nr_cpu_ids nor __cpu_possible_mask", ErrLayout)
+	}
+	n := uint64(0)
+	for word := range uint64(m.types.Size(t)) / 8 {
+		v, err := m.Uint64(at + 8*word)
+		if err != nil {
+			return 0, err
+		}
+		if v != 0 {
+			n = 64*word + uint64(bits.Len64(v))
+		}
+	}
+	return n, nil
 }
 
 // Types are the types of what is in the memory.

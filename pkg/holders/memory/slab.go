@@ -163,11 +163,12 @@ func (m *Memory) ObjectAt(addr uint64) (Object, bool) {
 
 // isFree looks for an object among the free ones. On kernels with hardened free lists
 // the object itself tells: its free pointer, decoded, is the address of another object
-// of the slab or nothing, which the word of an object in use is by accident only.
+// of the slab or nothing, which the word of an object in use is by accident only. But
+// that takes init_on_alloc: without it an object in use may have its free pointer still.
 func (m *Memory) isFree(page Page, o Object, objects uint64) bool {
 	c := o.Cache
 	inside := c.offset+8 <= c.ObjectSize
-	if c.random != 0 && inside {
+	if c.random != 0 && inside && m.zeroed {
 		next, err := m.next(c, o.Start)
 		if err == nil && (next == 0 || m.isSlot(page, c, next, objects)) {
 			return true

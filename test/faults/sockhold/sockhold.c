@@ -14,6 +14,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/bpf.h>
 #include <linux/can.h>
 #include <linux/can/j1939.h>
 #include <linux/can/raw.h>
@@ -35,6 +36,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef SOL_XDP
@@ -279,6 +281,39 @@ static int hold_nfqueue(const char *dev, const char *number)
 	return fd;
 }
 
+/* Not a socket's descriptor but that of a BPF map with one entry, the device. */
+static int hold_in_map(enum bpf_map_type type, const char *dev, const char *index)
+{
+	unsigned int key = index ? atoi(index) : 0, value = index_of(dev);
+	union bpf_attr attr = {
+		.map_type = type,
+		.key_size = sizeof(key),
+		.value_size = sizeof(value),
+		.max_entries = 16,
+	};
+	int fd = syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
+
+	if (fd < 0)
+		die("making the map");
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = fd;
+	attr.key = (unsigned long)&key;
+	attr.value = (unsigned long)&value;
+	if (syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr)) < 0)
+		die("entry %u", key);
+	return fd;
+}
+
+static int hold_devmap(const char *dev, const char *index)
+{
+	return hold_in_map(BPF_MAP_TYPE_DEVMAP, dev, index);
+}
+
+static int hold_devmap_hash(const char *dev, const char *index)
+{
+	return hold_in_map(BPF_MAP_TYPE_DEVMAP_HASH, dev, index);
+}
+
 static const struct {
 	const char *name;
 	int (*hold)(const char *dev, const char *argument);
@@ -292,6 +327,8 @@ static const struct {
 	{ "xdp", hold_xdp, "AF_XDP, bound to queue 0" },
 	{ "udp", hold_udp, "udp:ADDRESS: UDP, connected through DEV, the route cached" },
 	{ "nfqueue", hold_nfqueue, "nfqueue:NUMBER: packets in that queue stay there; says when the first came" },
+	{ "devmap", hold_devmap, "devmap:INDEX: an entry of a BPF map that is an array" },
+	{ "devmap-hash", hold_devmap_hash, "devmap-hash:INDEX: of one that is a hash table" },
 	{ "tap", hold_tap, "a tap device of that name, which the descriptor's end deletes" },
 };
 
