@@ -117,6 +117,9 @@ func (t *tracing) start(names *identity.Namer, sys system) error {
 		HoldersByKprobe: plan.HoldersByKprobe(),
 		DstExact:        t.session.DstExact(),
 	}
+	if t.session.FollowsObjects() {
+		setup.HoldersOneIn = t.options.sample.n()
+	}
 	if slices.Contains(t.options.only, probe.DetectorRefs) {
 		if base := sys.refcountBase(); base.Err == nil {
 			setup.RefcountBase, setup.RefcountBaseKnown = int32(base.Value.Base), true

@@ -124,7 +124,7 @@ func (m *Mail) incident(b *strings.Builder, n int, f *finding.Finding) {
 		}
 	}
 	mailLine(b, "   seen by    ", f.Evidence.How)
-	if !f.Evidence.Complete {
+	if !f.Evidence.Complete && len(f.Evidence.Lost) > 0 {
 		mailLine(b, "   incomplete ", "lost so far: "+lost(f.Evidence.Lost))
 	}
 	if stack := m.stacks[f.ID]; len(stack) > 0 {

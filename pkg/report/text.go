@@ -68,7 +68,7 @@ func (t Text) Write(f *finding.Finding) error {
 		user, _ := f.Details["user_stack"].([]string)
 		t.stack(&b, "user", user)
 	}
-	if !f.Evidence.Complete {
+	if !f.Evidence.Complete && len(f.Evidence.Lost) > 0 {
 		t.line(&b, "incomplete", "lost so far: "+lost(f.Evidence.Lost))
 	}
 	b.WriteByte('\n')

@@ -18,6 +18,7 @@ type Live struct {
 	namer   *Namer
 	engine  *Engine
 	decoder record.Decoder
+	setup   record.Setup
 
 	seen      map[uint32][]record.ThreadSeen // while scanning: held back, by process
 	lost      map[lossKey]uint64
@@ -50,7 +51,7 @@ const scanEvery = 5 * time.Second
 // NewLive connects a session to an engine, and feeds it what it must know first.
 func NewLive(session *probe.Session, namer *Namer, engine *Engine, clock *record.Clock, setup *record.Setup) *Live {
 	l := &Live{
-		session: session, namer: namer, engine: engine, lost: make(map[lossKey]uint64),
+		session: session, namer: namer, engine: engine, setup: *setup, lost: make(map[lossKey]uint64),
 		dst: dstNews{make(news[failedOps]), make(news[crossedOps])},
 	}
 	engine.Feed(clock)
@@ -251,6 +252,18 @@ func (l *Live) lookAtLosses() error {
 func (l *Live) Lose(loss *record.Loss) {
 	loss.Time = record.Time(probe.Now())
 	l.engine.Feed(loss)
+}
+
+// Sample follows one in oneIn of the objects that hold devices from now on: see
+// probe.Session.Sample. Verdicts say so to the end, also when all are followed again:
+// those that were made meanwhile are not known.
+func (l *Live) Sample(oneIn uint32) error {
+	if l.session.FollowsObjects() && oneIn > max(1, l.setup.HoldersOneIn) {
+		l.setup.Time, l.setup.HoldersOneIn = record.Time(probe.Now()), oneIn
+		setup := l.setup
+		l.engine.Feed(&setup)
+	}
+	return l.session.Sample(oneIn)
 }
 
 // Losses is everything that was lost, by "detector cause".
