@@ -66,7 +66,7 @@ func (t *tracing) trace(ctx context.Context) error {
 		Names:     true,
 		Required:  o.required,
 		Avoid:     kinds(o.avoid),
-		RingBytes: o.ringBytes,
+		RingBytes: o.ringBytes, TableBytes: o.tableBytes,
 		Threads: probe.ThreadsOptions{
 			All:  len(o.pids) == 0 && len(o.comms) == 0,
 			PIDs: t.targets.pids(), Comms: o.comms, Follow: o.follow,

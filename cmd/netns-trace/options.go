@@ -25,9 +25,11 @@ type liveOptions struct {
 	only     []string
 	required []string // of only: what the user named, and cannot be left out
 	leftOut  []string // classes that a budget leaves out
-	home     string
-	away     time.Duration
-	duration time.Duration
+	// tableBytes is what a budget leaves for the kernel's tables; 0: it does not matter
+	tableBytes uint64
+	home       string
+	away       time.Duration
+	duration   time.Duration
 
 	refs     string
 	device   string

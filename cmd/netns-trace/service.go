@@ -81,7 +81,7 @@ func runMonitor(ctx context.Context, o *monitorOptions, args []string) error {
 func (s *service) trace(ctx context.Context) error {
 	for {
 		live := s.options.live
-		live.leftOut = s.budget.leaves()
+		s.budget.leaveOut(&live)
 		t := &tracing{options: &live, say: speaker{logLines{s.log}}, out: s, service: s}
 		s.again = false
 		if err := t.trace(ctx); err != nil || !s.again || ctx.Err() != nil {

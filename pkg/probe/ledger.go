@@ -94,7 +94,7 @@ func (s *Session) addLedger(ctx context.Context, k Kernel, o Options) error {
 	var l *ledger
 	err := errAvoided
 	if !slices.Contains(o.Avoid, Kprobe) {
-		l, err = openLedger(ctx, k, s.ring, o)
+		l, err = openLedger(ctx, k, s.ring, s.halvings, o)
 	}
 	if err == nil {
 		s.ledger = l
@@ -124,7 +124,7 @@ func noLedger(err error) Outcome {
 	}
 }
 
-func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, o Options) (*ledger, error) {
+func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, halvings int, o Options) (*ledger, error) {
 	if err := aloneAtSites(); err != nil {
 		return nil, err
 	}
@@ -135,6 +135,7 @@ func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, o Options) (*ledg
 	set := &set{
 		detector: DetectorRefs, spec: loadLedger, points: ledgerPoints,
 		configure: func(spec *ebpf.CollectionSpec) error { return o.Refs.Ledger.configure(spec, k, table) },
+		halvings:  halvings,
 	}
 	l := &ledger{table: table}
 	if l.object, err = set.load(ctx, k, ring, o.Avoid); err != nil {
@@ -201,16 +202,21 @@ const (
 	stateTraces
 )
 
-func (o *LedgerOptions) configure(spec *ebpf.CollectionSpec, k Kernel, table *siteTable) error {
+// size sizes the tables, for ledgers with room for so many sites.
+func (o *LedgerOptions) size(spec *ebpf.CollectionSpec, room int) {
 	devices := o.Devices
 	if devices == 0 {
 		devices = defaultLedgerDevices
 	}
 	ledgers, blank := spec.Maps[ledgerMapRefLedgers], spec.Maps[ledgerMapRefBlank]
 	ledgers.MaxEntries = devices
-	ledgers.ValueSize = uint32(ledgerHead + 8*table.room)
+	ledgers.ValueSize = uint32(ledgerHead + 8*room)
 	blank.ValueSize = ledgers.ValueSize
 	spec.Maps[ledgerMapRefTraces].MaxEntries = devices * tracesPerDevice
+}
+
+func (o *LedgerOptions) configure(spec *ebpf.CollectionSpec, k Kernel, table *siteTable) error {
+	o.size(spec, table.room)
 	var name [16]byte
 	copy(name[:len(name)-1], o.Device)
 	perCPU, cpus := perCPUPlace(k)

@@ -16,8 +16,8 @@ type RefsOptions struct {
 	// NoObjects leaves out the programs that follow objects that hold devices.
 	NoObjects bool
 	// OneIn is of how many objects one is followed: see Session.Sample. 0 is 1.
-	OneIn uint32
-	Ledger    LedgerOptions
+	OneIn  uint32
+	Ledger LedgerOptions
 }
 
 // points are the things to see: those that are always, and the families of objects.
