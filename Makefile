@@ -97,6 +97,16 @@ bench-gate: ## its short form, under 3 minutes; both fail when a promise is brok
 bench-native: ## Go benchmarks of what runs in user space
 	$(GO) test -run '^$$' -bench . -benchmem ./pkg/...
 
+.PHONY: soak
+soak: ## 30 minutes of namespaces that come and go, with everything on: memory, losses, findings
+	@$(NEED) $(LAB_PACKAGES)
+	$(GO) run ./test/soak
+
+.PHONY: flood
+flood: ## each thing that is traced as fast as a guest can, and what the budget does about it
+	@$(NEED) $(LAB_PACKAGES)
+	$(GO) run ./test/soak -flood
+
 .PHONY: refsite-oracle
 refsite-oracle: ## measure pkg/refsite against DWARF; fetches 1 GB a kernel (KERNELS)
 	$(GO) run ./test/refsites $(KERNELS)
