@@ -20,12 +20,12 @@ func (d *Detector) sampled(e finding.Evidence) finding.Evidence {
 // sampledBalance is the balance where there is no ledger and not all objects are
 // followed: what those that are not would explain is not known, so nothing is called
 // unexplained.
-func (d *Detector) sampledBalance(w *device, f *finding.Finding) {
+func (*Detector) sampledBalance(w *device, f *finding.Finding) {
 	f.Evidence.Complete = false
-	text := fmt.Sprintf("not known: %s of the objects that hold devices is followed", f.Evidence.Sampled)
+	text := "none of the objects that are followed"
 	if len(w.holders.counts) > 0 {
 		f.Details["holders_sampled"] = w.holders.counts
-		text = wordFamilies(w.holders.counts) + " among others: " + f.Evidence.Sampled + " of the objects that hold devices is followed"
+		text = wordFamilies(w.holders.counts) + ", of those that are followed"
 	}
 	f.Facts = append(f.Facts, finding.Fact{Label: "held by", Text: text})
 }

@@ -127,6 +127,9 @@ func (m *Mail) incident(b *strings.Builder, n int, f *finding.Finding) {
 	if !f.Evidence.Complete && len(f.Evidence.Lost) > 0 {
 		mailLine(b, "   incomplete ", "lost so far: "+lost(f.Evidence.Lost))
 	}
+	if f.Evidence.Sampled != "" {
+		mailLine(b, "   sampled    ", f.Evidence.Sampled+" of the objects that hold devices")
+	}
 	if stack := m.stacks[f.ID]; len(stack) > 0 {
 		mailStack(b, stack)
 		return

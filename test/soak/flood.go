@@ -21,18 +21,18 @@ const (
 	noLimit = "log-format: json\n"
 	limited = "log-format: json\nmax-cpu: 5%\n"
 
-	floodLasts = 70 * time.Second
+	floodLasts = 90 * time.Second
 	// recovery is longer than it has to be calm before a step is taken back.
 	recovery = 200 * time.Second
 )
 
 // floods are done one after the other.
 var floods = []struct{ kind, what string }{
-	{"netns", "moves to a namespace and back"},
 	{"references", "references of a device, taken and dropped"},
 	{"packets", "UDP packets over veth"},
-	{"dst", "routes that cannot be allocated"},
 	{"devices", "50 devices, made and deleted"},
+	{"dst", "routes that cannot be allocated"},
+	{"netns", "moves to a namespace and back"},
 }
 
 // rates takes in what a load prints.

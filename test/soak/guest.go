@@ -190,7 +190,7 @@ func (m metrics) sum(name string, labels ...string) float64 {
 }
 
 func (g *guest) scrape(ctx context.Context) (metrics, error) {
-	text, err := g.run(ctx, "wget", "-T", "30", "-qO-", metricsURL)
+	text, err := g.run(ctx, "wget", "-qO-", metricsURL)
 	if err != nil {
 		return nil, err
 	}
@@ -202,13 +202,14 @@ func (g *guest) waitFor(ctx context.Context, limit time.Duration, so func(metric
 	ctx, stop := context.WithTimeoutCause(ctx, limit, errors.New("the service does not come to it"))
 	defer stop()
 	for {
-		if m, err := g.scrape(ctx); err == nil && so(m) {
+		m, err := g.scrape(ctx)
+		if err == nil && so(m) {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			log, _ := g.run(context.WithoutCancel(ctx), "tail", "-n", "5", logFile)
-			return fmt.Errorf("%w: %s", context.Cause(ctx), log)
+			return fmt.Errorf("%w: %w: %s", context.Cause(ctx), err, log)
 		case <-time.After(2 * time.Second):
 		}
 	}

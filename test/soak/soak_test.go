@@ -64,3 +64,13 @@ func TestRatesAreLines(t *testing.T) {
 		t.Errorf("%g a second, want 25", got)
 	}
 }
+
+func FuzzMetrics(f *testing.F) {
+	f.Add("netns_trace_lost_total{cause=\"missed\"} 3\n# HELP x\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := parseMetrics(text)
+		if err == nil && m.sum("netns_trace_lost_total") != 0 && len(m) == 0 {
+			t.Error("a sum of nothing")
+		}
+	})
+}

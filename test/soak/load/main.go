@@ -93,13 +93,16 @@ func references() (func() (int, error), error) {
 
 // packets sends to the other end of a veth pair, where nobody listens to them.
 func packets() (func() (int, error), error) {
+	data := make([]byte, 512)
 	conn, err := net.Dial("udp", "10.9.0.2:9000")
 	if err != nil {
 		return nil, err
 	}
 	return func() (int, error) {
-		// That nobody listens is told of by ICMP, and is an error of every other packet.
-		_, _ = conn.Write(make([]byte, 512))
+		// That nobody listens is told of by ICMP: then the next packet is not sent.
+		if _, err := conn.Write(data); err != nil {
+			return 0, nil
+		}
 		return 1, nil
 	}, nil
 }
