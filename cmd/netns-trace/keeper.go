@@ -171,13 +171,7 @@ func (k *keeper) turn(t *tracing, now time.Time) bool {
 	k.measured = now
 	k.share = k.meter.Share(userSpaceCPU(), now)
 	again := k.judge(t, now)
-	if k.judgeMemory(now) {
-		again = true
-	}
-	if again {
-		k.noteOff(now)
-	}
-	return again
+	return k.judgeMemory(now) || again
 }
 
 func (k *keeper) judge(t *tracing, now time.Time) bool {
@@ -193,8 +187,20 @@ func (k *keeper) judge(t *tracing, now time.Time) bool {
 	k.log.Warn("budget of CPU: what is left out has changed", "cpu_percent", math.Round(k.share*1e4)/1e2,
 		"limit_percent", k.policy.Limit*100, "was", was.String(), "now", step.String())
 	k.thin(t)
-	// Of hot sites and classes; the rest is done while tracing goes on.
-	return (was >= budget.NoPackets || step >= budget.NoPackets) && was != step
+	k.noteOff(now)
+	if was < budget.NoPackets && step < budget.NoPackets {
+		return false
+	}
+	if was < step && step == budget.NoPackets && !k.wants.hotSites {
+		// To attach all the rest anew takes longer than a flood may have.
+		if err := t.live.LeaveOutCsum(); err != nil {
+			k.log.Error(err.Error())
+			return true
+		}
+		k.memory.tables = int64(t.session.TableBytes())
+		return false
+	}
+	return true
 }
 
 // judgeMemory reports whether tracing has to begin anew, with smaller tables or larger.
@@ -209,6 +215,7 @@ func (k *keeper) judgeMemory(now time.Time) bool {
 		}
 		return false
 	}
+	k.noteOff(now)
 	k.log.Warn("budget of memory: what is left out has changed", "process_mib", mebibytes(m.process), "tables_mib", mebibytes(m.tables),
 		"limit_mib", mebibytes(m.limit), "was", was.String(), "now", m.policy.Step().String())
 	return true

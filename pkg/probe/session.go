@@ -299,6 +299,21 @@ func (s *Session) Detach() error {
 	return nil
 }
 
+// LeaveOutCsum takes the programs of class csum off while the others stay: what each
+// packet goes through. To attach it again takes another session.
+func (s *Session) LeaveOutCsum() error {
+	o := s.objects[DetectorCsum]
+	if o == nil {
+		return nil
+	}
+	delete(s.objects, DetectorCsum)
+	s.detectors = slices.DeleteFunc(s.detectors, func(d string) bool { return d == DetectorCsum })
+	if err := o.Close(); err != nil {
+		return fmt.Errorf("detaching %s: %w", DetectorCsum, err)
+	}
+	return nil
+}
+
 // Close detaches everything and frees it.
 func (s *Session) Close() error {
 	errs := []error{s.ledger.detach()}

@@ -127,6 +127,14 @@ func (l *Live) Finish() error {
 	if err := l.Drain(context.Background()); err != nil {
 		return err
 	}
+	if err := l.feedRewrites(); err != nil {
+		return err
+	}
+	return l.lookAtDst(true)
+}
+
+// feedRewrites feeds the kernel's own counts of rewritten packets, as the last word.
+func (l *Live) feedRewrites() error {
 	rewrites, err := l.session.CsumRewrites()
 	if err != nil {
 		return err
@@ -134,7 +142,7 @@ func (l *Live) Finish() error {
 	for i := range rewrites {
 		l.feed(&rewrites[i])
 	}
-	return l.lookAtDst(true)
+	return nil
 }
 
 // Drain takes in what is in the ring buffer now, without waiting. On a busy host
@@ -264,6 +272,14 @@ func (l *Live) Sample(oneIn uint32) error {
 		l.engine.Feed(&setup)
 	}
 	return l.session.Sample(oneIn)
+}
+
+// LeaveOutCsum ends class csum while the others go on. Its counts so far are fed.
+func (l *Live) LeaveOutCsum() error {
+	if err := l.feedRewrites(); err != nil {
+		return err
+	}
+	return l.session.LeaveOutCsum()
 }
 
 // Losses is everything that was lost, by "detector cause".
