@@ -22,6 +22,9 @@ const (
 	limited = "log-format: json\nmax-cpu: 5%\n"
 
 	floodLasts = 90 * time.Second
+	lastStep   = 4 // of the budget
+	// floodSettles is how long the last step is looked at.
+	floodSettles = 20 * time.Second
 	// recovery is longer than it has to be calm before a step is taken back.
 	recovery = 200 * time.Second
 )
@@ -117,13 +120,14 @@ func one(ctx context.Context, g *guest, kind, what string) error {
 	var steps []string
 	var m metrics
 	most, first, step := 0.0, 0.0, 0.0
-	for began := time.Now(); time.Since(began) < floodLasts; {
+	var last time.Time // that the step changed
+	for began := time.Now(); time.Since(began) < floodLasts && (step < lastStep || time.Since(last) < floodSettles); {
 		time.Sleep(2 * time.Second)
 		if m, err = g.scrape(ctx); err != nil {
 			return err
 		}
 		if now := m["netns_trace_budget_step"]; now != step {
-			step = now
+			step, last = now, time.Now()
 			steps = append(steps, fmt.Sprintf("%.0f after %.0f s", step, time.Since(began).Seconds()))
 		}
 		if step == 0 {
