@@ -209,7 +209,7 @@ func (g *guest) waitFor(ctx context.Context, limit time.Duration, so func(metric
 		select {
 		case <-ctx.Done():
 			log, _ := g.run(context.WithoutCancel(ctx), "tail", "-n", "5", logFile)
-			return fmt.Errorf("%w: %w: %s", context.Cause(ctx), err, log)
+			return errors.Join(fmt.Errorf("%w: %s", context.Cause(ctx), log), err)
 		case <-time.After(2 * time.Second):
 		}
 	}
