@@ -105,6 +105,16 @@ bench-fleet: ## 1,000 simulated nodes, by OTLP and as Parquet: bytes, rates, tim
 	@if command -v npm; then npm --prefix test/readers install --no-package-lock --ignore-scripts --no-audit --no-fund; fi
 	$(GO) run ./bench/fleet
 
+.PHONY: soak
+soak: ## 30 minutes of namespaces that come and go, with everything on: memory, losses, findings
+	@$(NEED) $(LAB_PACKAGES)
+	$(GO) run ./test/soak
+
+.PHONY: flood
+flood: ## each thing that is traced as fast as a guest can, and what the budget does about it
+	@$(NEED) $(LAB_PACKAGES)
+	$(GO) run ./test/soak -flood
+
 .PHONY: refsite-oracle
 refsite-oracle: ## measure pkg/refsite against DWARF; fetches 1 GB a kernel (KERNELS)
 	$(GO) run ./test/refsites $(KERNELS)

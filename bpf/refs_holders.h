@@ -11,6 +11,7 @@
 #ifndef NETNS_TRACE_REFS_HOLDERS_H
 #define NETNS_TRACE_REFS_HOLDERS_H
 
+#include "sampling.h"
 #include "stack_budget.h"
 
 DESCRIBE(holder_record);
@@ -56,26 +57,40 @@ static __always_inline int keep(__u32 family, __u64 object, __u64 of, __u64 owne
 	return 0;
 }
 
+/* What is followed, as bpf/sampling.h takes it: an adjacency is a pair. */
+static __always_inline __u64 identity(__u64 object, __u64 of)
+{
+	return object + of;
+}
+
+static __always_inline int forget(__u64 object, __u64 of)
+{
+	struct holder_key key = { .object = object, .of = of };
+
+	if (may_be_followed(identity(object, of)))
+		bpf_map_delete_elem(&holders, &key);
+	return 0;
+}
+
 /*
  * An object was made, or an address used again: what was known of it then is of an
  * object that is gone. An error pointer is none.
  */
 static __always_inline int made(void *ctx, __u32 family, __u64 object, __u64 of, __u64 owner)
 {
-	if (object && object < (__u64)-MAX_ERRNO) {
-		__u64 now = bpf_ktime_get_ns();
+	__u64 now;
 
-		keep(family, object, of, owner, now, stack_within_budget(ctx, now, NULL));
-	}
-	return 0;
+	if (!object || object >= (__u64)-MAX_ERRNO)
+		return 0;
+	if (!to_be_followed(identity(object, of)))
+		return forget(object, of);
+	now = bpf_ktime_get_ns();
+	return keep(family, object, of, owner, now, stack_within_budget(ctx, now, NULL));
 }
 
 static __always_inline int gone(__u64 object)
 {
-	struct holder_key key = { .object = object };
-
-	bpf_map_delete_elem(&holders, &key);
-	return 0;
+	return forget(object, 0);
 }
 
 /* A second insert of the same neighbour takes no reference, only counts. */
@@ -85,7 +100,7 @@ static __always_inline int adjacent_made(void *ctx, struct net_device *dev,
 	struct holder_key key = { .object = (__u64)list, .of = (__u64)adj_dev };
 	struct holder *h;
 
-	if (error)
+	if (error || !may_be_followed(identity(key.object, key.of)))
 		return 0;
 	h = bpf_map_lookup_elem(&holders, &key);
 	if (h) {
@@ -98,8 +113,11 @@ static __always_inline int adjacent_made(void *ctx, struct net_device *dev,
 static __always_inline int adjacent_gone(struct net_device *adj_dev, __u16 times, void *list)
 {
 	struct holder_key key = { .object = (__u64)list, .of = (__u64)adj_dev };
-	struct holder *h = bpf_map_lookup_elem(&holders, &key);
+	struct holder *h;
 
+	if (!may_be_followed(identity(key.object, key.of)))
+		return 0;
+	h = bpf_map_lookup_elem(&holders, &key);
 	if (!h)
 		return 0;
 	if (h->count > times)
@@ -114,19 +132,31 @@ static __always_inline int adjacent_gone(struct net_device *adj_dev, __u16 times
 /* Not inlined, so that it is verified once and not in each turn of the loop. */
 __noinline int queue_made(__u32 family, __u64 object, __u64 now, __s32 stack)
 {
+	if (!to_be_followed(object))
+		return forget(object, 0);
 	return keep(family, object, 0, 0, now, stack);
+}
+
+/* Whether there is a queue that is worth a stack. */
+__noinline int some_followed(__u64 first, __u64 size, int n)
+{
+	for (int i = 0; i < MAX_QUEUES && i < n; i++)
+		if (to_be_followed(first + i * size))
+			return 1;
+	return 0;
 }
 
 static __always_inline int queues_made(void *ctx, __u32 family, __u64 first, __u64 size, int old,
 				       int new)
 {
+	__s32 stack = NO_STACK; /* the same for all of them */
 	__u64 now;
-	__s32 stack;
 
 	if (old >= new)
 		return 0;
 	now = bpf_ktime_get_ns();
-	stack = stack_within_budget(ctx, now, NULL); /* the same for all of them */
+	if (some_followed(first + old * size, size, new - old))
+		stack = stack_within_budget(ctx, now, NULL);
 	for (int i = 0; i < MAX_QUEUES && old + i < new; i++)
 		queue_made(family, first + (old + i) * size, now, stack);
 	if (old + MAX_QUEUES < new)

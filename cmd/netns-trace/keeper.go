@@ -3,14 +3,11 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
-	"os"
-	"runtime/debug"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/netns-trace/netns-trace/pkg/budget"
@@ -20,17 +17,20 @@ import (
 )
 
 // measureEvery is how often the kernel measures the programs, from one turn of the
-// service to the next: a second of 15.
-const measureEvery = 15 * time.Second
+// service to the next: a second of 15. In a flood it is a second of 5: there are four
+// steps, and the host wants its CPU back.
+const (
+	measureEvery = 15 * time.Second
+	floodEvery   = 5 * time.Second
+)
 
 // keeper keeps the service within its budget.
 type keeper struct {
-	log       *slog.Logger
-	policy    budget.Policy
-	meter     budget.Meter
-	only      []string // classes that the user wants
-	maxMemory int64
-	bytes     int64 // resident, when last looked at
+	log    *slog.Logger
+	policy budget.Policy
+	meter  budget.Meter
+	wants  *liveOptions // what the user wants
+	memory memory
 
 	share    float64
 	window   io.Closer // while the kernel measures
@@ -44,31 +44,40 @@ type keeper struct {
 
 // set takes the limits, at the start or anew.
 func (k *keeper) set(o *monitorOptions) {
-	k.policy.Limit, k.maxMemory = float64(o.maxCPU), int64(o.maxMemory)
-	k.only = o.live.only
-	if len(k.only) == 0 {
-		k.only = probe.Detectors()
-	}
-	k.policy.Deepest = deepest(k.only)
-	limit := int64(math.MaxInt64)
-	if k.maxMemory > 0 {
-		// A part is not the collector's: the program itself, and what the kernel maps in.
-		limit = k.maxMemory - 32<<20
-	}
-	debug.SetMemoryLimit(limit)
+	k.policy.Limit = float64(o.maxCPU)
+	k.wants = &o.live
+	k.policy.Steps = steps(k.wants)
+	k.memory.set(o)
 }
 
-// deepest is the last step that leaves one of the classes.
-func deepest(classes []string) budget.Step {
-	for step := budget.NoLedgers; step > budget.NoStacks; step-- {
-		left := classesOff(step)
-		some := slices.ContainsFunc(classes, func(c string) bool { return slices.Contains(left, c) })
-		all := !slices.ContainsFunc(classes, func(c string) bool { return !slices.Contains(left, c) })
-		if some && !all {
-			return step
+// classes are those that the user wants.
+func (o *liveOptions) classes() []string {
+	if len(o.only) == 0 {
+		return probe.Detectors()
+	}
+	return o.only
+}
+
+// steps are those that leave out something, and leave one of the classes.
+func steps(o *liveOptions) []budget.Step {
+	classes := o.classes()
+	refs := slices.Contains(classes, probe.DetectorRefs)
+	var out []budget.Step
+	if refs {
+		out = append(out, budget.NoStacks)
+	}
+	if refs && o.refs != refsSites && o.sample.n() < budget.OneIn {
+		out = append(out, budget.Sampled)
+	}
+	off := 0
+	for _, step := range []budget.Step{budget.NoPackets, budget.NoLedgers} {
+		left := slices.DeleteFunc(slices.Clone(classes), func(c string) bool { return slices.Contains(classesOff(step), c) })
+		now := len(classes) - len(left)
+		if len(left) > 0 && (now > off || step == budget.NoPackets && refs && o.hotSites) {
+			out, off = append(out, step), now
 		}
 	}
-	return budget.NoStacks
+	return out
 }
 
 // classesOff are those that a step leaves out.
@@ -83,13 +92,39 @@ func classesOff(step budget.Step) []string {
 }
 
 // leaves are the classes to be left out now.
-func (k *keeper) leaves() []string { return classesOff(k.policy.Step()) }
+func (k *keeper) leaves() []string {
+	if k.memory.policy.Step() == budget.NoLedgers { // which leaves out the most
+		return classesOff(budget.NoLedgers)
+	}
+	return classesOff(k.policy.Step())
+}
+
+// leaveOut takes from the options of a run what is to be left out now.
+func (k *keeper) leaveOut(o *liveOptions) {
+	o.leftOut = k.leaves()
+	o.hotSites = o.hotSites && k.policy.Step() < budget.NoPackets
+	o.sample = k.sample()
+	o.tableBytes = uint64(k.memory.tableRoom())
+}
+
+// sample is how objects are to be followed now.
+func (k *keeper) sample() oneIn {
+	if k.policy.Step() >= budget.Sampled {
+		return max(k.wants.sample, budget.OneIn)
+	}
+	return k.wants.sample
+}
 
 // ready is when everything is attached: what it took to get there does not count.
 func (k *keeper) ready(t *tracing, now time.Time) {
 	k.meter.Skip(userSpaceCPU(), now)
 	k.measured = now
-	k.stacks(t)
+	k.memory.ready(t)
+	if room := t.session.TableRoom(); room > 1 {
+		k.log.Warn("the kernel's large tables have a part of their room, to stay within the budget of memory",
+			"part", fmt.Sprintf("1/%d", room), "tables_mib", mebibytes(k.memory.tables), "limit_mib", mebibytes(k.memory.limit))
+	}
+	k.thin(t)
 	for class, since := range k.off {
 		if !slices.Contains(k.leaves(), class) {
 			t.live.Lose(&record.Loss{Detector: class, Cause: "budget_seconds_off", Count: uint64(now.Sub(since).Seconds()) + 1})
@@ -98,8 +133,12 @@ func (k *keeper) ready(t *tracing, now time.Time) {
 	}
 }
 
-// stacks has stacks taken or not, and each verdict of refs say so.
-func (k *keeper) stacks(t *tracing) {
+// thin has stacks taken or not, and most objects followed or not, and each verdict of
+// refs say so.
+func (k *keeper) thin(t *tracing) {
+	if err := t.live.Sample(k.sample().n()); err != nil {
+		k.log.Error(err.Error())
+	}
 	take := k.policy.Step() < budget.NoStacks
 	if err := t.session.TakeStacks(take); err != nil {
 		k.log.Error(err.Error())
@@ -117,7 +156,7 @@ func (k *keeper) turn(t *tracing, now time.Time) bool {
 		k.meter.Window(k.before, hits(t), now.Sub(k.opened))
 		_ = k.window.Close() // the kernel goes on measuring at worst
 		k.window = nil
-	case now.Sub(k.measured) < measureEvery:
+	case now.Sub(k.measured) < k.every():
 		return false
 	case k.policy.Limit > 0 && !k.blind:
 		k.measured = now
@@ -130,9 +169,9 @@ func (k *keeper) turn(t *tracing, now time.Time) bool {
 		k.log.Warn("what the programs in the kernel take is not known, and not in the budget: " + err.Error())
 	}
 	k.measured = now
-	k.bytes = residentBytes()
 	k.share = k.meter.Share(userSpaceCPU(), now)
-	return k.judge(t, now)
+	again := k.judge(t, now)
+	return k.judgeMemory(now) || again
 }
 
 func (k *keeper) judge(t *tracing, now time.Time) bool {
@@ -147,16 +186,60 @@ func (k *keeper) judge(t *tracing, now time.Time) bool {
 	step := k.policy.Step()
 	k.log.Warn("budget of CPU: what is left out has changed", "cpu_percent", math.Round(k.share*1e4)/1e2,
 		"limit_percent", k.policy.Limit*100, "was", was.String(), "now", step.String())
-	k.stacks(t)
+	k.thin(t)
+	k.noteOff(now)
+	if was < budget.NoPackets && step < budget.NoPackets {
+		return false
+	}
+	if was < step && step == budget.NoPackets && !k.wants.hotSites {
+		// To attach all the rest anew takes longer than a flood may have.
+		if err := t.live.LeaveOutCsum(); err != nil {
+			k.log.Error(err.Error())
+			return true
+		}
+		k.memory.tables = int64(t.session.TableBytes())
+		return false
+	}
+	return true
+}
+
+// judgeMemory reports whether tracing has to begin anew, with smaller tables or larger.
+func (k *keeper) judgeMemory(now time.Time) bool {
+	m := &k.memory
+	was := m.policy.Step()
+	if !m.observe(now) {
+		if over := m.policy.Exceeded(); over != m.exceeded {
+			m.exceeded = over
+			k.log.Warn("the budget of memory cannot be kept by leaving out more", "now", over,
+				"process_mib", mebibytes(m.process), "tables_mib", mebibytes(m.tables), "limit_mib", mebibytes(m.limit))
+		}
+		return false
+	}
+	k.noteOff(now)
+	k.log.Warn("budget of memory: what is left out has changed", "process_mib", mebibytes(m.process), "tables_mib", mebibytes(m.tables),
+		"limit_mib", mebibytes(m.limit), "was", was.String(), "now", m.policy.Step().String())
+	return true
+}
+
+func mebibytes(n int64) float64 { return math.Round(float64(n)/(1<<20)*10) / 10 }
+
+// noteOff remembers since when classes are left out.
+func (k *keeper) noteOff(now time.Time) {
 	if k.off == nil {
 		k.off = make(map[string]time.Time)
 	}
-	for _, class := range classesOff(step) {
-		if _, already := k.off[class]; !already && slices.Contains(k.only, class) {
+	for _, class := range k.leaves() {
+		if _, already := k.off[class]; !already && slices.Contains(k.wants.classes(), class) {
 			k.off[class] = now
 		}
 	}
-	return !slices.Equal(classesOff(was), classesOff(step))
+}
+
+func (k *keeper) every() time.Duration {
+	if k.policy.Hurried() {
+		return floodEvery
+	}
+	return measureEvery
 }
 
 // tell puts the budget among the metrics.
@@ -166,7 +249,10 @@ func (k *keeper) tell(s *metrics.State, now time.Time) {
 	}
 	s.Share, s.Limit, s.Step = k.share, k.policy.Limit, int(k.policy.Step())
 	s.Over["cpu"] = k.policy.Exceeded()
-	s.Over["memory"] = k.maxMemory > 0 && k.bytes > k.maxMemory
+	m := &k.memory
+	s.Memory = map[string]float64{metrics.PartProcess: float64(m.process), metrics.PartTables: float64(m.tables)}
+	s.MemoryLimit, s.MemoryStep = float64(m.limit), slices.Index(m.policy.Steps, m.policy.Step())+1
+	s.Over["memory"] = m.policy.Exceeded()
 }
 
 func hits(t *tracing) []budget.Hits {
@@ -175,21 +261,4 @@ func hits(t *tracing) []budget.Hits {
 		out = append(out, budget.Hits{Kind: string(h.Kind), Runs: h.Runs, Time: h.Time})
 	}
 	return out
-}
-
-// residentBytes is how much memory this process has, 0 if the kernel does not tell.
-func residentBytes() int64 {
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(text))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
 }

@@ -66,7 +66,7 @@ func (t *tracing) trace(ctx context.Context) error {
 		Names:     true,
 		Required:  o.required,
 		Avoid:     kinds(o.avoid),
-		RingBytes: o.ringBytes,
+		RingBytes: o.ringBytes, TableBytes: o.tableBytes,
 		Threads: probe.ThreadsOptions{
 			All:  len(o.pids) == 0 && len(o.comms) == 0,
 			PIDs: t.targets.pids(), Comms: o.comms, Follow: o.follow,
@@ -117,6 +117,9 @@ func (t *tracing) start(names *identity.Namer, sys system) error {
 		ScansHolders:    plan.ScansHolders() || t.session.KeepsLedger(),
 		HoldersByKprobe: plan.HoldersByKprobe(),
 		DstExact:        t.session.DstExact(),
+	}
+	if t.session.FollowsObjects() {
+		setup.HoldersOneIn = t.options.sample.n()
 	}
 	if slices.Contains(t.options.only, probe.DetectorRefs) {
 		if base := sys.refcountBase(); base.Err == nil {

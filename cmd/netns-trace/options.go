@@ -26,9 +26,11 @@ type liveOptions struct {
 	only     []string
 	required []string // of only: what the user named, and cannot be left out
 	leftOut  []string // classes that a budget leaves out
-	home     string
-	away     time.Duration
-	duration time.Duration
+	// tableBytes is what a budget leaves for the kernel's tables; 0: it does not matter
+	tableBytes uint64
+	home       string
+	away       time.Duration
+	duration   time.Duration
 
 	refs     string
 	device   string
@@ -50,6 +52,7 @@ type liveOptions struct {
 	avoid     []string
 	ringBytes int
 	objects   int
+	sample    oneIn
 
 	record recordOptions
 
@@ -84,6 +87,8 @@ func (o *liveOptions) addWatchFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.avoid, "avoid", nil, "ways of attaching not to use, such as fentry: "+kindNames())
 	f.IntVar(&o.ringBytes, "buffer", 1<<20, "`BYTES` of the buffer between kernel and user space, a power of two")
 	f.IntVar(&o.objects, "objects", 1<<16, "keep track of up to `N` objects that hold devices; each takes about 150 bytes of kernel memory")
+	f.Var(&o.sample, "sample", "follow one in N of those objects, `1/N` with a power of two such as 1/64: with less to do, and without who holds a device that waits "+
+		"by an object that is not followed (default: all)")
 	f.Uint32Var(&o.devices, "devices", 2048, "count the references of up to `N` devices; each takes about 8 KB of kernel memory")
 }
 
@@ -162,6 +167,8 @@ func (o *liveOptions) check() error {
 		return usagef("--device: a device's name has at most 15 characters, %q has %d", o.device, len(o.device))
 	case o.devices < 1 || o.devices > 1<<20:
 		return usagef("--devices must be from 1 to %d, got %d", 1<<20, o.devices)
+	case o.refs == refsSites && o.sample.n() > 1:
+		return usagef("--sample is about objects that hold devices, which --refs %s leaves out; references are always counted all", refsSites)
 	case !slices.Contains(forms(), o.format):
 		return usagef("--format is %s, not %q", strings.Join(forms(), ", "), o.format)
 	case !slices.Contains([]string{"auto", "always", "never"}, o.color):
@@ -213,7 +220,7 @@ const (
 // refsOptions is how references are to be followed.
 func (o *liveOptions) refsOptions(progress func(done, all int)) probe.RefsOptions {
 	return probe.RefsOptions{
-		Objects: uint32(o.objects), NoObjects: o.refs == refsSites,
+		Objects: uint32(o.objects), NoObjects: o.refs == refsSites, OneIn: o.sample.n(),
 		Ledger: probe.LedgerOptions{
 			Off: o.refs == refsFunctions, Required: o.refs == refsSites,
 			Devices: o.devices, Device: o.device, Hot: o.hotSites, Jumps: o.jumps, Progress: progress, Reaper: o.reaper,

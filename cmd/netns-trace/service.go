@@ -87,7 +87,8 @@ func (s *service) trace(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, reaper.Close()) }()
 	for {
 		live := s.options.live
-		live.leftOut, live.reaper = s.budget.leaves(), reaper
+		s.budget.leaveOut(&live)
+		live.reaper = reaper
 		t := &tracing{options: &live, say: speaker{logLines{s.log}}, out: s, service: s}
 		s.again = false
 		if err := t.trace(ctx); err != nil || !s.again || ctx.Err() != nil {

@@ -13,6 +13,8 @@ import (
 
 const every = 15 * time.Second
 
+var all = []Step{NoStacks, Sampled, NoPackets, NoLedgers}
+
 // course is the steps that a policy takes while the share is that of each phase, as
 // "STEP@SECONDS".
 func course(p *Policy, now time.Time, phases ...phase) []string {
@@ -39,34 +41,41 @@ func TestPolicy(t *testing.T) {
 		phases []phase
 		want   string
 	}{
-		{name: "below the limit", policy: Policy{Limit: 0.01}, phases: []phase{{0.009, time.Hour}}},
+		{name: "below the limit", policy: Policy{Limit: 0.01, Steps: all}, phases: []phase{{0.009, time.Hour}}},
 		{name: "no limit", phases: []phase{{9, time.Hour}}},
 		{
-			name: "a moment over it", policy: Policy{Limit: 0.01},
+			name: "a moment over it", policy: Policy{Limit: 0.01, Steps: all},
 			phases: []phase{{0.02, 2 * every}, {0.001, every}, {0.02, 2 * every}, {0.001, time.Hour}},
 		},
 		{
-			name: "over it for long: in the stated order, down to the last", policy: Policy{Limit: 0.01},
+			name: "over it for long: in the stated order, down to the last", policy: Policy{Limit: 0.01, Steps: all},
 			phases: []phase{{0.02, 10 * time.Minute}},
-			want:   "no stacks@30 no probes of packets@75 threads only@120",
+			want:   "no stacks@30 sampling@75 no probes of packets@120 threads only@165",
 		},
 		{
-			name: "a flood: at once", policy: Policy{Limit: 0.01}, phases: []phase{{0.5, time.Minute}},
-			want: "no stacks@0 no probes of packets@15 threads only@30",
+			name: "a flood: at once", policy: Policy{Limit: 0.01, Steps: all}, phases: []phase{{0.5, time.Minute}},
+			want: "no stacks@0 sampling@15 no probes of packets@30 threads only@45",
 		},
 		{
-			name: "it was enough, and it stays near the limit: nothing is taken in again", policy: Policy{Limit: 0.01},
+			name: "it was enough, and it stays near the limit: nothing is taken in again", policy: Policy{Limit: 0.01, Steps: all},
 			phases: []phase{{0.02, 3 * every}, {0.007, time.Hour}},
 			want:   "no stacks@30",
 		},
 		{
-			name: "calm again: step by step", policy: Policy{Limit: 0.01},
+			name: "calm again: step by step", policy: Policy{Limit: 0.01, Steps: all},
 			phases: []phase{{0.5, 2 * every}, {0.001, 10 * time.Minute}},
-			want:   "no stacks@0 no probes of packets@15 no stacks@150 everything@285",
+			want:   "no stacks@0 sampling@15 no stacks@150 everything@285",
 		},
 		{
-			name: "no more than can be left out", policy: Policy{Limit: 0.01, Deepest: NoStacks},
+			name: "no more than can be left out", policy: Policy{Limit: 0.01, Steps: all[:1]},
 			phases: []phase{{0.5, time.Minute}}, want: "no stacks@0",
+		},
+		{
+			name: "nothing can be left out", policy: Policy{Limit: 0.01}, phases: []phase{{0.5, time.Minute}},
+		},
+		{
+			name: "steps that would leave out nothing are passed over", policy: Policy{Limit: 0.01, Steps: []Step{NoPackets, NoLedgers}},
+			phases: []phase{{0.5, time.Minute}}, want: "no probes of packets@0 threads only@15",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -80,7 +89,7 @@ func TestPolicy(t *testing.T) {
 // What is left out makes it calm, and taken in again it is too much again: that must
 // not go on every two minutes.
 func TestPolicyDoesNotFlap(t *testing.T) {
-	p := &Policy{Limit: 0.01}
+	p := &Policy{Limit: 0.01, Steps: all}
 	changes := 0
 	now := time.Unix(0, 0)
 	for range int((24 * time.Hour) / every) {
@@ -104,7 +113,7 @@ func TestPolicyDoesNotFlap(t *testing.T) {
 }
 
 func TestLimitTakenAway(t *testing.T) {
-	p := &Policy{Limit: 0.01}
+	p := &Policy{Limit: 0.01, Steps: all}
 	p.Observe(1, time.Unix(0, 0))
 	p.Limit = 0
 	if !p.Observe(1, time.Unix(15, 0)) || p.Step() != Everything {
@@ -135,5 +144,21 @@ func TestMeter(t *testing.T) {
 	m.Skip(5*time.Second, now)
 	if got := m.Share(5*time.Second, now.Add(time.Second)); math.Abs(got-0.00318) > 1e-9 {
 		t.Errorf("after a start that does not count: %v", got)
+	}
+}
+
+// In a flood the next measurement must not be waited for as long as otherwise, but
+// only while something is left that can be left out.
+func TestHurried(t *testing.T) {
+	p := &Policy{Limit: 0.01, Steps: all[:2]}
+	now := time.Unix(0, 0)
+	for i, want := range []struct {
+		share   float64
+		hurried bool
+	}{{0.02, false}, {0.05, true}, {0.005, false}, {0.05, false}} {
+		p.Observe(want.share, now)
+		if p.Hurried() != want.hurried {
+			t.Errorf("measurement %d, %g at step %s: hurried %v", i, want.share, p.Step(), p.Hurried())
+		}
 	}
 }

@@ -6,6 +6,7 @@
 package budget
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -15,12 +16,16 @@ type Step int
 
 // The steps, in the order in which they are taken.
 const (
-	Everything Step = iota // nothing is left out
-	NoStacks               // no call traces of references and of objects that hold devices
-	NoPackets              // no probe that is hit by each packet: class csum
-	NoLedgers              // nothing that is hit by each reference or routing entry: classes refs and dst
-	lastStep   = NoLedgers
+	Everything  Step = iota // nothing is left out
+	NoStacks                // no call traces of references and of objects that hold devices
+	Sampled                 // most objects that hold devices: one in OneIn is followed
+	NoPackets               // no probe that is hit by each packet: class csum, and hot sites
+	NoLedgers               // nothing that is hit by each reference or routing entry: classes refs and dst
+	SmallTables             // of memory: most of the room in the kernel's tables
 )
+
+// OneIn is of how many objects one is followed at the step Sampled.
+const OneIn = 64
 
 // String names it, as in the log and in the metrics' help.
 func (s Step) String() string {
@@ -29,10 +34,14 @@ func (s Step) String() string {
 		return "everything"
 	case NoStacks:
 		return "no stacks"
+	case Sampled:
+		return "sampling"
 	case NoPackets:
 		return "no probes of packets"
 	case NoLedgers:
 		return "threads only"
+	case SmallTables:
+		return "small tables"
 	}
 	return fmt.Sprintf("step %d", int(s))
 }
@@ -43,8 +52,7 @@ const (
 	patience = 3
 	// flood is how many times the limit is too much to wait.
 	flood = 4
-	// calm is the share of the limit below which something may be taken in again: what
-	// was left out cost something, and that is not known while it is out.
+	// calm is the default of Policy.Calm.
 	calm = 0.5
 	// firstRest is how long it has to be calm, the first time; each time that a step up
 	// had to be taken back it doubles, to lastRest.
@@ -56,11 +64,16 @@ const (
 
 // Policy is the state of a budget. Its zero value has no limit.
 type Policy struct {
-	Limit float64 // of one CPU, 0.01 is 1 %; 0: none
-	// Deepest is the last step that can be taken; 0: all can.
-	Deepest Step
+	Limit float64 // of one CPU, or whatever else is observed, 0.01 is 1 %; 0: none
+	// Steps are those that can be taken, in their order.
+	Steps []Step
+	// Calm is the share of the limit below which something may be taken in again; 0 is
+	// half of it: what was left out cost something, and that is not known while it is
+	// out.
+	Calm float64
 
-	step      Step
+	taken     int // of Steps
+	flooded   bool
 	over      int       // measurements in a row
 	calmSince time.Time // zero: it is not calm
 	rest      time.Duration
@@ -68,27 +81,37 @@ type Policy struct {
 }
 
 // Step is what is to be left out now.
-func (p *Policy) Step() Step { return p.step }
+func (p *Policy) Step() Step {
+	if p.taken == 0 {
+		return Everything
+	}
+	return p.Steps[p.taken-1]
+}
 
-// Observe takes in what tracing cost since the last time, as a share of one CPU, and
+// Hurried reports whether the last share was so far over the limit that the next should
+// be observed soon, because there is something left to leave out.
+func (p *Policy) Hurried() bool { return p.flooded && p.taken < len(p.Steps) }
+
+// Observe takes in what tracing cost since the last time, as a share like Limit, and
 // reports whether the step has changed.
 func (p *Policy) Observe(share float64, now time.Time) bool {
 	if p.rest == 0 {
 		p.rest = firstRest
 	}
 	if p.Limit <= 0 {
-		changed := p.step != Everything
-		*p = Policy{Deepest: p.Deepest}
+		changed := p.taken > 0
+		*p = Policy{Steps: p.Steps, Calm: p.Calm}
 		return changed
 	}
 	if !p.raised.IsZero() && now.Sub(p.raised) >= proven {
 		p.raised, p.rest = time.Time{}, firstRest
 	}
+	p.flooded = share > p.Limit*flood
 	switch {
 	case share > p.Limit:
 		p.over++
 		p.calmSince = time.Time{}
-	case share < p.Limit*calm:
+	case share < p.Limit*cmp.Or(p.Calm, calm):
 		p.over = 0
 		if p.calmSince.IsZero() {
 			p.calmSince = now
@@ -97,27 +120,20 @@ func (p *Policy) Observe(share float64, now time.Time) bool {
 		p.over, p.calmSince = 0, time.Time{}
 	}
 	switch {
-	case (p.over >= patience || share > p.Limit*flood) && p.step < p.deepest():
-		p.step++
+	case (p.over >= patience || p.flooded) && p.taken < len(p.Steps):
+		p.taken++
 		if !p.raised.IsZero() {
 			p.rest = min(2*p.rest, lastRest)
 		}
 		p.over, p.raised = 0, time.Time{}
 		return true
-	case p.step > Everything && !p.calmSince.IsZero() && now.Sub(p.calmSince) >= p.rest:
-		p.step--
+	case p.taken > 0 && !p.calmSince.IsZero() && now.Sub(p.calmSince) >= p.rest:
+		p.taken--
 		p.calmSince, p.raised = time.Time{}, now
 		return true
 	}
 	return false
 }
 
-func (p *Policy) deepest() Step {
-	if p.Deepest == 0 {
-		return lastStep
-	}
-	return p.Deepest
-}
-
 // Exceeded reports whether the limit is exceeded and nothing more can be left out.
-func (p *Policy) Exceeded() bool { return p.Limit > 0 && p.step == p.deepest() && p.over >= patience }
+func (p *Policy) Exceeded() bool { return p.Limit > 0 && p.taken == len(p.Steps) && p.over >= patience }

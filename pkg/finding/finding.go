@@ -98,6 +98,8 @@ type Evidence struct {
 	Complete bool             `json:"complete"`       // nothing was lost that it depends on
 	Lost     map[string]int64 `json:"lost,omitempty"` // what was, by cause, up to its time
 	How      string           `json:"how"`            // the probes behind it
+	// Sampled is the part of the objects that was followed, such as "1/64"; "": all.
+	Sampled string `json:"sampled,omitempty"`
 }
 
 // Line is the finding as one line of JSON, newline included.

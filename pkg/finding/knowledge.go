@@ -93,6 +93,9 @@ func (k *Knowledge) HoldersByKprobe() bool { return k.setup.HoldersByKprobe }
 // not to be.
 func (k *Knowledge) DstExact() bool { return k.setup.DstExact }
 
+// HoldersOneIn is of how many objects that hold devices one is followed; 1: all are.
+func (k *Knowledge) HoldersOneIn() uint32 { return max(1, k.setup.HoldersOneIn) }
+
 // Netns words a namespace.
 func (k *Knowledge) Netns(id record.NetnsID) *Netns {
 	n := k.Names.Netns(id)

@@ -51,6 +51,7 @@ const (
 	defaultLedgerDevices = 2048
 	// How many call traces there is room for: a device has some ten after its making,
 	// and what is balanced makes room. One takes 180 bytes.
+	mostTraces      = 32 // a device, while they are fewer than leastTraces in all
 	leastTraces     = 65536
 	tracesPerDevice = 10
 	// spareSites is room for the sites of modules that are loaded later.
@@ -101,7 +102,7 @@ func (s *Session) addLedger(ctx context.Context, k Kernel, o Options) error {
 	var l *ledger
 	err := errAvoided
 	if !slices.Contains(o.Avoid, Kprobe) {
-		l, err = openLedger(ctx, k, s.ring, o)
+		l, err = openLedger(ctx, k, s.ring, s.halvings, o)
 	}
 	if err == nil {
 		s.ledger = l
@@ -131,7 +132,7 @@ func noLedger(err error) Outcome {
 	}
 }
 
-func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, o Options) (*ledger, error) {
+func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, halvings int, o Options) (*ledger, error) {
 	if err := aloneAtSites(); err != nil {
 		return nil, err
 	}
@@ -142,6 +143,7 @@ func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, o Options) (*ledg
 	set := &set{
 		detector: DetectorRefs, spec: loadLedger, points: ledgerPoints,
 		configure: func(spec *ebpf.CollectionSpec) error { return o.Refs.Ledger.configure(spec, k, table) },
+		halvings:  halvings,
 	}
 	l := &ledger{table: table}
 	if l.object, err = set.load(ctx, k, ring, o.Avoid); err != nil {
@@ -208,17 +210,22 @@ const (
 	stateTraces
 )
 
-func (o *LedgerOptions) configure(spec *ebpf.CollectionSpec, k Kernel, table *siteTable) error {
+// size sizes the tables, for ledgers with room for so many sites.
+func (o *LedgerOptions) size(spec *ebpf.CollectionSpec, room int) {
 	devices := o.Devices
 	if devices == 0 {
 		devices = defaultLedgerDevices
 	}
 	ledgers, blank := spec.Maps[ledgerMapRefLedgers], spec.Maps[ledgerMapRefBlank]
 	ledgers.MaxEntries = devices
-	ledgers.ValueSize = uint32(ledgerHead + 8*table.room)
+	ledgers.ValueSize = uint32(ledgerHead + 8*room)
 	blank.ValueSize = ledgers.ValueSize
-	spec.Maps[ledgerMapRefTraces].MaxEntries = max(leastTraces, devices*tracesPerDevice)
-	spec.Maps[ledgerMapRefSites].MaxEntries = uint32(len(table.slots.addresses))
+	spec.Maps[ledgerMapRefTraces].MaxEntries = min(devices*mostTraces, max(leastTraces, devices*tracesPerDevice))
+	spec.Maps[ledgerMapRefSites].MaxEntries = uint32(slotsFor(room))
+}
+
+func (o *LedgerOptions) configure(spec *ebpf.CollectionSpec, k Kernel, table *siteTable) error {
+	o.size(spec, table.room)
 	var name [16]byte
 	copy(name[:len(name)-1], o.Device)
 	perCPU, cpus := perCPUPlace(k)

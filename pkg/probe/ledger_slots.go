@@ -22,8 +22,14 @@ type slots struct {
 // newSlots makes room for so many sites, sparsely: in a table of which a sixteenth is
 // used, hardly ever are slotTries slots in a row.
 func newSlots(sites int) slots {
-	width := bits.Len(uint(max(sites, 1)*slotsPerSite - 1))
-	return slots{shift: uint(64 - width), addresses: make([]uint64, 1<<width+slotTries-1)}
+	addresses := make([]uint64, slotsFor(sites))
+	return slots{shift: uint(65 - bits.Len(uint(len(addresses)))), addresses: addresses}
+}
+
+// slotsFor is how many slots there are for so many sites: a power of two to begin at,
+// and what the tries from the last reach.
+func slotsFor(sites int) int {
+	return 1<<bits.Len(uint(max(sites, 1)*slotsPerSite-1)) + slotTries - 1
 }
 
 // find returns the slot of an address, or with 0 a free one for it.

@@ -24,6 +24,7 @@ type set struct {
 	configure func(*ebpf.CollectionSpec) error
 	attached  func(maps map[string]*ebpf.Map) error // called once everything is attached; may be nil
 	maps      map[string]*ebpf.Map                  // that are there already: another object's
+	halvings  int                                   // of the large tables
 }
 
 // object is what of a set is in the kernel.
@@ -60,6 +61,7 @@ func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) 
 	if err := setVariables(spec, map[string]any{"self_tgid": uint32(os.Getpid())}); err != nil {
 		return nil, fmt.Errorf("configuring the programs of %s: %w", s.detector, err)
 	}
+	shrink(spec, s.halvings)
 	spec.Maps["ring"].MaxEntries = ring.MaxEntries()
 
 	o := &object{

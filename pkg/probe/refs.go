@@ -15,7 +15,9 @@ type RefsOptions struct {
 	Objects uint32
 	// NoObjects leaves out the programs that follow objects that hold devices.
 	NoObjects bool
-	Ledger    LedgerOptions
+	// OneIn is of how many objects one is followed: see Session.Sample. 0 is 1.
+	OneIn  uint32
+	Ledger LedgerOptions
 }
 
 // points are the things to see: those that are always, and the families of objects.
@@ -60,7 +62,10 @@ func (o *RefsOptions) configure(spec *ebpf.CollectionSpec, k Kernel) error {
 	if err != nil {
 		return err
 	}
+	mask := max(1, o.OneIn) - 1
 	return setVariables(spec, map[string]any{
+		refsVarSampleMade:   mask,
+		refsVarSampleGone:   mask,
 		refsVarPerCpuOffset: perCPU,
 		refsVarCpus:         cpus,
 		refsVarDstAllocArgs: uint32(args),

@@ -80,6 +80,8 @@ const (
 	refsVarDstAllocArgs            = "dst_alloc_args"
 	refsVarHolderRecordLayout      = "holder_record_layout"
 	refsVarPerCpuOffset            = "per_cpu_offset"
+	refsVarSampleGone              = "sample_gone"
+	refsVarSampleMade              = "sample_made"
 	refsVarSelfTgid                = "self_tgid"
 	refsVarWaitingCount            = "waiting_count"
 )
@@ -202,6 +204,8 @@ type refsVariableSpecs struct {
 	DstAllocArgs            *ebpf.VariableSpec `ebpf:"dst_alloc_args"`
 	HolderRecordLayout      *ebpf.VariableSpec `ebpf:"holder_record_layout"`
 	PerCpuOffset            *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
+	SampleGone              *ebpf.VariableSpec `ebpf:"sample_gone"`
+	SampleMade              *ebpf.VariableSpec `ebpf:"sample_made"`
 	SelfTgid                *ebpf.VariableSpec `ebpf:"self_tgid"`
 	WaitingCount            *ebpf.VariableSpec `ebpf:"waiting_count"`
 }
@@ -255,6 +259,8 @@ type refsVariables struct {
 	DstAllocArgs            *ebpf.Variable `ebpf:"dst_alloc_args"`
 	HolderRecordLayout      *ebpf.Variable `ebpf:"holder_record_layout"`
 	PerCpuOffset            *ebpf.Variable `ebpf:"per_cpu_offset"`
+	SampleGone              *ebpf.Variable `ebpf:"sample_gone"`
+	SampleMade              *ebpf.Variable `ebpf:"sample_made"`
 	SelfTgid                *ebpf.Variable `ebpf:"self_tgid"`
 	WaitingCount            *ebpf.Variable `ebpf:"waiting_count"`
 }

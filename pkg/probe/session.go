@@ -51,9 +51,12 @@ type Options struct {
 	Names     bool   // see Names
 	Avoid     []Kind // ways not to take
 	RingBytes int    // size of the ring buffer: a power of two, at least a page
-	Threads   ThreadsOptions
-	Refs      RefsOptions
-	Csum      CsumOptions
+	// TableBytes is how much memory the kernel's tables may take, the ring included: the
+	// large ones are halved until they do. 0: they have their full room.
+	TableBytes uint64
+	Threads    ThreadsOptions
+	Refs       RefsOptions
+	Csum       CsumOptions
 }
 
 // Session is the programs at work in the kernel. Nothing is pinned: all of it goes
@@ -68,6 +71,7 @@ type Session struct {
 	rec       ringbuf.Record
 	kernel    Kernel
 	avoid     []Kind
+	halvings  int // of the large tables
 }
 
 // Open loads and attaches. If a required detector cannot work on this kernel, or
@@ -82,6 +86,11 @@ func Open(ctx context.Context, k Kernel, o Options) (*Session, error) {
 }
 
 func (s *Session) open(ctx context.Context, k Kernel, o Options) error {
+	halvings, err := o.halvingsFor(k)
+	if err != nil {
+		return err
+	}
+	s.halvings = halvings
 	ring, err := ebpf.NewMap(&ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: uint32(o.RingBytes)})
 	if err != nil {
 		return fmt.Errorf("making a ring buffer of %d bytes: %w", o.RingBytes, err)
@@ -134,6 +143,7 @@ func (s *Session) add(ctx context.Context, detector string, k Kernel, o Options)
 	if err != nil {
 		return err
 	}
+	set.halvings = s.halvings
 	obj, err := set.load(ctx, k, s.ring, o.Avoid)
 	if err != nil {
 		if obj != nil {
@@ -285,6 +295,21 @@ func (s *Session) Detach() error {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("detaching: %w", err)
+	}
+	return nil
+}
+
+// LeaveOutCsum takes the programs of class csum off while the others stay: what each
+// packet goes through. To attach it again takes another session.
+func (s *Session) LeaveOutCsum() error {
+	o := s.objects[DetectorCsum]
+	if o == nil {
+		return nil
+	}
+	delete(s.objects, DetectorCsum)
+	s.detectors = slices.DeleteFunc(s.detectors, func(d string) bool { return d == DetectorCsum })
+	if err := o.Close(); err != nil {
+		return fmt.Errorf("detaching %s: %w", DetectorCsum, err)
 	}
 	return nil
 }

@@ -227,6 +227,9 @@ type Setup struct {
 	HoldersByKprobe bool
 	// DstExact: hits that a ledger of dst entries missed are known of.
 	DstExact bool
+	// HoldersOneIn: of objects that hold devices one in so many is followed, or was at
+	// some time since tracing started; 0 and 1: all.
+	HoldersOneIn uint32
 }
 
 // Destination decodes the address given to connect(2): an IP address and port, or

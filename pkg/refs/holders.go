@@ -161,7 +161,7 @@ func (d *Detector) holderReport(w *device, h *holder, state finding.State, at ui
 		Process:  d.known.Process(h.Thread),
 		Count:    1,
 		Stack:    d.known.Stack(0, h.Stacks.Kernel),
-		Evidence: d.known.Evidence(finding.Refs, d.howHolder()),
+		Evidence: d.sampled(d.known.Evidence(finding.Refs, d.howHolder())),
 		Details: map[string]any{
 			"family": fam.name, "waiting": w.id,
 			"held_since": d.known.At(h.Since), "held_ms": age.Milliseconds(),

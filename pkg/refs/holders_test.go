@@ -43,6 +43,38 @@ func balance(f *finding.Finding) string {
 	return fmt.Sprintf(" explained=%v unexplained=%v", f.Details["explained"], f.Details["unexplained"])
 }
 
+// One in 64 objects is followed: what the others would explain is not known, and must
+// not be called unexplained. Those that are followed are named as always.
+func TestSampledHoldersExplainNothing(t *testing.T) {
+	known := new(finding.Knowledge)
+	known.Observe(&record.Setup{RefcountBase: 1, RefcountBaseKnown: true, ScansHolders: true, HoldersOneIn: 64})
+	d := New(known)
+	var got []*finding.Finding
+	for _, rec := range []record.Record{wait(2, 1, "veth1", 9), neighbour(2.1, 1, 50, 1.5), scan(2.1, 1)} {
+		d.Observe(rec, func(f *finding.Finding) { got = append(got, f) })
+	}
+	if len(got) != 2 {
+		t.Fatalf("%d findings, want the wait and its holder", len(got))
+	}
+	for _, f := range got {
+		if f.Evidence.Sampled != "1/64" {
+			t.Errorf("%s is sampled %q", f.Kind, f.Evidence.Sampled)
+		}
+	}
+	waiting := got[0]
+	for _, key := range []string{"explained", "unexplained", "holders"} {
+		if v, ok := waiting.Details[key]; ok {
+			t.Errorf("details.%s is %v", key, v)
+		}
+	}
+	if waiting.Count != 8 || waiting.Evidence.Complete {
+		t.Errorf("count %d, complete %v; the kernel's count is exact, the holders are not all", waiting.Count, waiting.Evidence.Complete)
+	}
+	if !got[1].Evidence.Complete {
+		t.Error("a holder that is named is one")
+	}
+}
+
 func TestHolders(t *testing.T) {
 	tests := []struct {
 		name    string

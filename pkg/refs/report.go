@@ -14,7 +14,7 @@ func (d *Detector) report(w *device, state finding.State, kind string, at uint64
 		ID: w.id, State: state, Class: finding.Refs, Kind: kind,
 		Time:     d.known.At(at),
 		Device:   &finding.Device{Name: w.name, Ifindex: w.ifindex},
-		Evidence: d.known.Evidence(finding.Refs, w.how),
+		Evidence: d.sampled(d.known.Evidence(finding.Refs, w.how)),
 		Details:  map[string]any{},
 	}
 	where := ""
@@ -78,6 +78,10 @@ func (d *Detector) balance(w *device, f *finding.Finding, left int64) {
 	}
 	if w.hasLedger() {
 		d.ledgerBalance(w, f, left)
+		return
+	}
+	if d.known.HoldersOneIn() > 1 {
+		d.sampledBalance(w, f)
 		return
 	}
 	explained := w.holders.total

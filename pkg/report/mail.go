@@ -124,8 +124,11 @@ func (m *Mail) incident(b *strings.Builder, n int, f *finding.Finding) {
 		}
 	}
 	mailLine(b, "   seen by    ", f.Evidence.How)
-	if !f.Evidence.Complete {
+	if !f.Evidence.Complete && len(f.Evidence.Lost) > 0 {
 		mailLine(b, "   incomplete ", "lost so far: "+lost(f.Evidence.Lost))
+	}
+	if f.Evidence.Sampled != "" {
+		mailLine(b, "   sampled    ", f.Evidence.Sampled+" of the objects that hold devices")
 	}
 	if stack := m.stacks[f.ID]; len(stack) > 0 {
 		mailStack(b, stack)

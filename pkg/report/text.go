@@ -68,8 +68,11 @@ func (t Text) Write(f *finding.Finding) error {
 		user, _ := f.Details["user_stack"].([]string)
 		t.stack(&b, "user", user)
 	}
-	if !f.Evidence.Complete {
+	if !f.Evidence.Complete && len(f.Evidence.Lost) > 0 {
 		t.line(&b, "incomplete", "lost so far: "+lost(f.Evidence.Lost))
+	}
+	if f.Evidence.Sampled != "" {
+		t.line(&b, "sampled", f.Evidence.Sampled+" of the objects that hold devices")
 	}
 	b.WriteByte('\n')
 	_, err := io.WriteString(t.W, b.String())

@@ -18,6 +18,7 @@ type Live struct {
 	namer   *Namer
 	engine  *Engine
 	decoder record.Decoder
+	setup   record.Setup
 
 	seen      map[uint32][]record.ThreadSeen // while scanning: held back, by process
 	lost      map[lossKey]uint64
@@ -50,7 +51,7 @@ const scanEvery = 5 * time.Second
 // NewLive connects a session to an engine, and feeds it what it must know first.
 func NewLive(session *probe.Session, namer *Namer, engine *Engine, clock *record.Clock, setup *record.Setup) *Live {
 	l := &Live{
-		session: session, namer: namer, engine: engine, lost: make(map[lossKey]uint64),
+		session: session, namer: namer, engine: engine, setup: *setup, lost: make(map[lossKey]uint64),
 		dst: dstNews{make(news[failedOps]), make(news[crossedOps])},
 	}
 	engine.Feed(clock)
@@ -126,6 +127,14 @@ func (l *Live) Finish() error {
 	if err := l.Drain(context.Background()); err != nil {
 		return err
 	}
+	if err := l.feedRewrites(); err != nil {
+		return err
+	}
+	return l.lookAtDst(true)
+}
+
+// feedRewrites feeds the kernel's own counts of rewritten packets, as the last word.
+func (l *Live) feedRewrites() error {
 	rewrites, err := l.session.CsumRewrites()
 	if err != nil {
 		return err
@@ -133,7 +142,7 @@ func (l *Live) Finish() error {
 	for i := range rewrites {
 		l.feed(&rewrites[i])
 	}
-	return l.lookAtDst(true)
+	return nil
 }
 
 // Drain takes in what is in the ring buffer now, without waiting. On a busy host
@@ -256,6 +265,26 @@ func (l *Live) Lose(loss *record.Loss) {
 // SetClock is for when the wall clock was set: what is told from now on is told by the
 // new time.
 func (l *Live) SetClock(clock *record.Clock) { l.engine.Feed(clock) }
+
+// Sample follows one in oneIn of the objects that hold devices from now on: see
+// probe.Session.Sample. Verdicts say so to the end, also when all are followed again:
+// those that were made meanwhile are not known.
+func (l *Live) Sample(oneIn uint32) error {
+	if l.session.FollowsObjects() && oneIn > max(1, l.setup.HoldersOneIn) {
+		l.setup.Time, l.setup.HoldersOneIn = record.Time(probe.Now()), oneIn
+		setup := l.setup
+		l.engine.Feed(&setup)
+	}
+	return l.session.Sample(oneIn)
+}
+
+// LeaveOutCsum ends class csum while the others go on. Its counts so far are fed.
+func (l *Live) LeaveOutCsum() error {
+	if err := l.feedRewrites(); err != nil {
+		return err
+	}
+	return l.session.LeaveOutCsum()
+}
 
 // Losses is everything that was lost, by "detector cause".
 func (l *Live) Losses() map[string]uint64 {

@@ -4,6 +4,7 @@ package trace
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/netns-trace/netns-trace/pkg/probe"
@@ -24,7 +25,10 @@ type modules struct {
 func (m *modules) loaded(ctx context.Context, session *probe.Session, name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.names = append(m.names, name)
+	// One that is loaded again and again waits once: there are only so many modules.
+	if !slices.Contains(m.names, name) {
+		m.names = append(m.names, name)
+	}
 	if m.running {
 		return
 	}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Soak runs the service for long in a guest in which network namespaces come and go, with
+// everything on, and prints how its memory grows, what it lost, what it took and what it
+// found, which has to be nothing. With -flood it does each thing that is traced as fast
+// as the guest can, and prints what the budget did about it.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/netns-trace/netns-trace/test/lab"
+)
+
+func main() {
+	kernel := flag.String("kernel", "6.12", "kernel to boot: one of the lab's matrix")
+	lasts := flag.Duration("for", 30*time.Minute, "how long to go on")
+	floods := flag.Bool("flood", false, "flood each probe instead, with a budget")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *kernel, *lasts, *floods); err != nil {
+		fmt.Fprintln(os.Stderr, "soak:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, name string, lasts time.Duration, floods bool) error {
+	root, err := lab.RepositoryRoot()
+	if err != nil {
+		return err
+	}
+	cache, err := lab.OpenCache(os.Stderr)
+	if err != nil {
+		return err
+	}
+	kernel, err := lab.FetchKernel(ctx, cache, name, lab.FlavourCloud)
+	if err != nil {
+		return err
+	}
+	settings := soakSettings
+	if floods {
+		settings = noLimit
+	}
+	g, err := boot(ctx, cache, kernel, root, settings)
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	if floods {
+		err = flood(ctx, g)
+	} else {
+		err = soak(ctx, g, lasts)
+	}
+	if complaints := g.vm.Complaints(); err == nil && len(complaints) > 0 {
+		err = fmt.Errorf("the kernel complained: %s", complaints[0])
+	}
+	return err
+}
