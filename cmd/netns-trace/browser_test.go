@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -56,6 +57,7 @@ func openBrowser(t *testing.T) *browser {
 	cmd := exec.CommandContext(t.Context(), path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
 		"--hide-scrollbars", "--user-data-dir="+t.TempDir(), "--remote-debugging-pipe", "about:blank")
 	cmd.ExtraFiles = []*os.File{theirIn, theirOut} // 3 and 4
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -66,6 +68,13 @@ func openBrowser(t *testing.T) *browser {
 		in.Close() // which ends it
 		_ = cmd.Wait()
 		out.Close()
+		// Its children may outlive it, and write into the directory that goes next.
+		for range 100 {
+			if syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) != nil {
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
 	})
 	var target struct{ TargetID string }
 	b.do("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
