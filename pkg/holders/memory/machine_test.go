@@ -70,7 +70,7 @@ func (m *machine) Read(b []byte, addr uint64) error {
 }
 
 func (m *machine) Address(name string) (uint64, bool) {
-	at, ok := map[string]uint64{"vmemmap_base": imageAt, "__per_cpu_offset": imageAt + 8, "nr_cpu_ids": imageAt + 24, "__cpu_possible_mask": imageAt + 32, "init_on_alloc": imageAt + 48}[name]
+	at, ok := map[string]uint64{"vmemmap_base": imageAt, "__per_cpu_offset": imageAt + 8, "nr_cpu_ids": imageAt + 24, "__cpu_possible_mask": imageAt + 32, "init_on_alloc": imageAt + 48, "__kfence_pool": imageAt + 56, "kfence_metadata": imageAt + 64}[name]
 	return at, ok
 }
 
@@ -121,6 +121,11 @@ func machineTypes(sheaves bool) *btftest.Builder {
 			btftest.Member{Name: "mapping", Offset: 24, Type: "void*"},
 			btftest.Member{Name: "_mapcount", Offset: 48, Type: "u32"},
 			btftest.Member{Name: "_refcount", Offset: 52, Type: "u32"}).
+		Struct("kfence_metadata", 64,
+			btftest.Member{Name: "state", Offset: 16, Type: "u32"},
+			btftest.Member{Name: "addr", Offset: 24, Type: "u64"},
+			btftest.Member{Name: "size", Offset: 32, Type: "u64"},
+			btftest.Member{Name: "cache", Offset: 40, Type: "void*"}).
 		Struct("slab", structPage,
 			btftest.Member{Name: "slab_cache", Offset: 16, Type: "void*"},
 			btftest.Member{Name: "freelist", Offset: 32, Type: "void*"},

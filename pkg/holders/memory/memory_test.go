@@ -86,6 +86,52 @@ func TestAnObjectThatWasNotZeroedIsFreeOnlyIfItIsListed(t *testing.T) {
 	}
 }
 
+// KFENCE puts an object at the end of a page, or at its begin, which the slab's own
+// order would not tell, and knows itself which are in use.
+func TestObjectsOfKfenceAreFoundWhereItPutThem(t *testing.T) {
+	const inArray, byPointer = imageAt + 64, ramAt + 20*PageSize
+	for name, metadata := range map[string]uint64{"an array, before 6.6": inArray, "by a pointer": byPointer} {
+		t.Run(name, func(t *testing.T) {
+			m, plain := newMachine(t, false)
+			const pool = uint64(ramAt + 30*PageSize)
+			m.put64(imageAt+56, pool)
+			if metadata == byPointer {
+				m.put64(imageAt+64, byPointer)
+			}
+			first, second, gone := pool+3*PageSize-200, pool+4*PageSize, pool+6*PageSize
+			for n, o := range []struct{ at, state uint64 }{{first, 1}, {second, 1}, {gone, 2}} {
+				entry := metadata + uint64(n)*64
+				m.put64(entry+16, o.state)
+				m.put64(entry+24, o.at)
+				m.put64(entry+32, 200)
+				m.put64(entry+40, cacheAt)
+			}
+			for n := 32; n <= 36; n += 2 {
+				m.page(n, map[int]uint64{16: cacheAt, 40: 1 << 16, 48: slabType})
+			}
+			memory, err := New(m, plain.types, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, test := range []struct {
+				addr, start uint64
+				free        bool
+			}{{first + 8, first, false}, {second + 192, second, false}, {gone, gone, true}} {
+				o, ok := memory.ObjectAt(test.addr)
+				if !ok || o.Start != test.start || o.Free != test.free {
+					t.Errorf("%#x: object at %#x, free %v, found %v; want %#x, %v", test.addr, o.Start, o.Free, ok, test.start, test.free)
+				}
+			}
+			if o, ok := memory.ObjectAt(first - 8); ok {
+				t.Errorf("before the object there is one at %#x", o.Start)
+			}
+			if o, ok := memory.ObjectAt(pageAddr(8) + 8); !ok || o.Start != pageAddr(8) {
+				t.Errorf("an object of a slab is not found any more: %#x, %v", o.Start, ok)
+			}
+		})
+	}
+}
+
 // Since 6.18 free objects are kept in sheaves too, and have no free pointer there.
 func TestObjectsInSheavesAreFree(t *testing.T) {
 	m, memory := newMachine(t, true)

@@ -48,6 +48,7 @@ type Memory struct {
 	pages  uint64           // where the struct pages begin
 	page   pageLayout
 	slab   slabLayout
+	kfence kfence
 	caches map[uint64]*Cache
 	cpus   []uint64 // what is to be added to a per-CPU address, of each CPU
 	nodes  uint64   // of memory
@@ -94,6 +95,7 @@ func New(r Reader, types *structs.Set, symbols Symbols) (*Memory, error) {
 		enabled, err := m.Uint32(at)
 		m.zeroed = err == nil && enabled > 0
 	}
+	m.findKfence(symbols)
 	m.nodes = 1
 	if at, ok := symbols.Address("nr_node_ids"); ok {
 		const most = 1024 // MAX_NUMNODES of any kernel

@@ -135,6 +135,9 @@ type Object struct {
 // ObjectAt returns the slab object that an address of the mapping as a whole is in;
 // false when it is not in one.
 func (m *Memory) ObjectAt(addr uint64) (Object, bool) {
+	if o, has, fenced := m.kfenceObject(addr); fenced {
+		return o, has
+	}
 	page, err := m.PageOf(addr)
 	if err != nil || page.Class != SlabPage {
 		return Object{}, false
