@@ -42,7 +42,7 @@ func judge(s figures) []verdict {
 	j.atMost("4. dst, a route made and freed: at most 5 of the empty fexit and fentry", "dst-life", only(detectorDst), emptyBest, 5)
 	j.atMost("5. ledger, a reference: at most 1.7 of empty kprobes at the same places", "reference", ledgerJumps, emptySites, 1.7)
 	j.share("6. everything on, a namespace's and veth pair's life: less than 1 %", "life", everything, 0.01)
-	j.gone("7. after the end: within 0.05 % of before", remainsLimit)
+	j.gone("7. after the end: within 0.05 % of before, or 10 instructions")
 	return j.verdicts
 }
 
@@ -129,13 +129,13 @@ func (j *judgement) nothing(promise, workload, variant string) {
 }
 
 // gone: when one of ours has ended, every exact workload costs what it did before.
-func (j *judgement) gone(promise string, limit float64) {
+func (j *judgement) gone(promise string) {
 	var worst figure
 	found := false
 	for _, v := range variants() {
 		for _, w := range workloads {
 			f, ok := j.figures.find(w.name, v.name)
-			if ok && v.ours && w.exact && (!found || math.Abs(f.remains()) > math.Abs(worst.remains())) {
+			if ok && v.ours && w.exact && (!found || f.remainsMoreThan(worst)) {
 				worst, found = f, true
 			}
 		}
@@ -144,5 +144,5 @@ func (j *judgement) gone(promise string, limit float64) {
 		j.notJudged(promise, "nothing of ours was measured")
 		return
 	}
-	j.add(promise, math.Abs(worst.remains()) <= limit, "at worst %+.3f %% (%s, %s)", 100*worst.remains(), worst.variant, worst.workload)
+	j.add(promise, worst.settled(), "at worst %+.3f %% (%s, %s)", 100*worst.remains(), worst.variant, worst.workload)
 }
