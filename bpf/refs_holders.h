@@ -57,17 +57,11 @@ static __always_inline int keep(__u32 family, __u64 object, __u64 of, __u64 owne
 	return 0;
 }
 
-/* What is followed, as bpf/sampling.h takes it: an adjacency is a pair. */
-static __always_inline __u64 identity(__u64 object, __u64 of)
-{
-	return object + of;
-}
-
 static __always_inline int forget(__u64 object, __u64 of)
 {
 	struct holder_key key = { .object = object, .of = of };
 
-	if (may_be_followed(identity(object, of)))
+	if (may_be_followed(object, of))
 		bpf_map_delete_elem(&holders, &key);
 	return 0;
 }
@@ -82,7 +76,7 @@ static __always_inline int made(void *ctx, __u32 family, __u64 object, __u64 of,
 
 	if (!object || object >= (__u64)-MAX_ERRNO)
 		return 0;
-	if (!to_be_followed(identity(object, of)))
+	if (!to_be_followed(object, of))
 		return forget(object, of);
 	now = bpf_ktime_get_ns();
 	return keep(family, object, of, owner, now, stack_within_budget(ctx, now, NULL));
@@ -100,7 +94,7 @@ static __always_inline int adjacent_made(void *ctx, struct net_device *dev,
 	struct holder_key key = { .object = (__u64)list, .of = (__u64)adj_dev };
 	struct holder *h;
 
-	if (error || !may_be_followed(identity(key.object, key.of)))
+	if (error || !may_be_followed(key.object, key.of))
 		return 0;
 	h = bpf_map_lookup_elem(&holders, &key);
 	if (h) {
@@ -115,7 +109,7 @@ static __always_inline int adjacent_gone(struct net_device *adj_dev, __u16 times
 	struct holder_key key = { .object = (__u64)list, .of = (__u64)adj_dev };
 	struct holder *h;
 
-	if (!may_be_followed(identity(key.object, key.of)))
+	if (!may_be_followed(key.object, key.of))
 		return 0;
 	h = bpf_map_lookup_elem(&holders, &key);
 	if (!h)
@@ -132,7 +126,7 @@ static __always_inline int adjacent_gone(struct net_device *adj_dev, __u16 times
 /* Not inlined, so that it is verified once and not in each turn of the loop. */
 __noinline int queue_made(__u32 family, __u64 object, __u64 now, __s32 stack)
 {
-	if (!to_be_followed(object))
+	if (!to_be_followed(object, 0))
 		return forget(object, 0);
 	return keep(family, object, 0, 0, now, stack);
 }
@@ -141,7 +135,7 @@ __noinline int queue_made(__u32 family, __u64 object, __u64 now, __s32 stack)
 __noinline int some_followed(__u64 first, __u64 size, int n)
 {
 	for (int i = 0; i < MAX_QUEUES && i < n; i++)
-		if (to_be_followed(first + i * size))
+		if (to_be_followed(first + i * size, 0))
 			return 1;
 	return 0;
 }
