@@ -26,7 +26,7 @@ var calls = []uint32{
 
 	// Files: /proc, tracefs, the kernel's text, settings, tokens, certificates, the log.
 	unix.SYS_READ, unix.SYS_WRITE, unix.SYS_PREAD64, unix.SYS_READV, unix.SYS_WRITEV, unix.SYS_CLOSE, unix.SYS_OPENAT,
-	unix.SYS_LSEEK, unix.SYS_FSTAT, unix.SYS_STATX, unix.SYS_GETDENTS64, unix.SYS_READLINKAT, unix.SYS_FACCESSAT,
+	unix.SYS_OPENAT2, unix.SYS_KCMP, unix.SYS_LSEEK, unix.SYS_FSTAT, unix.SYS_STATX, unix.SYS_GETDENTS64, unix.SYS_READLINKAT, unix.SYS_FACCESSAT,
 	unix.SYS_FACCESSAT2, unix.SYS_GETXATTR, unix.SYS_STATFS, unix.SYS_FSTATFS, unix.SYS_GETCWD, unix.SYS_FCNTL, unix.SYS_DUP, unix.SYS_DUP3,
 
 	// Tracing: maps, and programs of modules that are loaded later.
