@@ -31,6 +31,13 @@ func (p pair) innerIP6() string { return fmt.Sprintf("fd00:c:%x::2", p.number) }
 
 // churn repeats rounds until ctx ends. The last one is finished and cleaned up.
 func (p pair) churn(ctx context.Context) error {
+	// One that was killed leaves its namespace behind, with or without the veth pair.
+	if _, err := os.Stat("/run/netns/" + p.netns()); err == nil {
+		_ = p.ip("link del", p.outer())
+		if err := p.ip("netns del", p.netns()); err != nil {
+			return fmt.Errorf("pair %d: removing what an earlier one left: %w", p.number, err)
+		}
+	}
 	for ctx.Err() == nil {
 		if err := p.round(); err != nil {
 			return fmt.Errorf("pair %d: %w", p.number, err)
