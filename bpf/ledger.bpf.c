@@ -4,8 +4,8 @@
  *
  * Both are inlined everywhere; what is left of each is one instruction that adds 1
  * to or takes 1 from a per-CPU counter. User space finds these instructions, the
- * sites, and puts the one program here on all of them, or on the load of the pointer
- * just before. At a site the only thing that is sure to be at hand is that per-CPU
+ * sites, and puts the one program here on all of them, or (--jump-sites) on the load of
+ * the pointer just before. At a site the only thing that is sure to be at hand is that per-CPU
  * pointer, in a register; so it is by that pointer that devices are known here.
  *
  * Holds and puts are counted for each device and site, without loss as long as

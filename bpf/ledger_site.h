@@ -2,7 +2,7 @@
 /*
  * A site: an instruction that takes or drops a reference of a net_device. At it the
  * address of the device's per-CPU counter is in a register; at the load of that address
- * just before it, where the probe is if it can be, it is the device's own.
+ * just before it, where the probe may be instead (--jump-sites), it is the device's own.
  */
 #ifndef NETNS_TRACE_LEDGER_SITE_H
 #define NETNS_TRACE_LEDGER_SITE_H

@@ -59,24 +59,16 @@ func (s *search) findReaders() error {
 	if len(read) == 0 {
 		return nil
 	}
-	seen := make(map[uint64]bool)
-	return s.eachTask(func(t task) {
-		table, ok := s.get(t.addr, "task_struct.files")
-		if !ok || table == 0 || seen[table] {
+	return s.eachOpenFile(func(_ task, _ int32, file uint64) {
+		sock, q, ok := s.netfilterSocket(file)
+		if !ok || read[q] == nil {
 			return
 		}
-		seen[table] = true
-		s.eachFile(table, func(_ int32, file uint64) {
-			sock, q, ok := s.netfilterSocket(file)
-			if !ok || read[q] == nil {
-				return
+		if described, ok := s.socket(sock); ok {
+			for _, o := range read[q] {
+				s.add(o, sock, described)
 			}
-			if described, ok := s.socket(sock); ok {
-				for _, o := range read[q] {
-					s.add(o, sock, described)
-				}
-			}
-		})
+		}
 	})
 }
 

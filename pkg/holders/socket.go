@@ -64,7 +64,6 @@ func (k *Kernel) openSocket(sock uint64) (uint64, bool) {
 const maxOwners = 8
 
 // findOwners goes through the open files of all processes for those of the sockets.
-// Threads mostly share their files: each table is looked at once, for the process.
 func (k *Kernel) findOwners(sockets map[uint64]*record.Socket) error {
 	if len(sockets) == 0 {
 		return nil
@@ -76,6 +75,28 @@ func (k *Kernel) findOwners(sockets map[uint64]*record.Socket) error {
 		}
 	}
 	ops, _ := k.Address("socket_file_ops")
+	return k.eachOpenFile(func(t task, fd int32, file uint64) {
+		data, ok := k.get(file, "file.private_data")
+		s := files[data]
+		if !ok || s == nil {
+			return
+		}
+		if of, _ := k.get(file, "file.f_op"); ops != 0 && of != ops {
+			return
+		}
+		if len(s.Owners) == maxOwners {
+			s.OwnersMore++
+			return
+		}
+		thread := record.Thread{TGID: t.tgid, TID: t.pid, Comm: t.comm}
+		thread.Start, _ = k.get(t.addr, "task_struct.start_boottime")
+		s.Owners = append(s.Owners, record.SocketOwner{Thread: thread, FD: fd})
+	})
+}
+
+// eachOpenFile calls see with each open file of all processes. Threads mostly share their
+// files: each table is looked at once, for the first that has it.
+func (k *Kernel) eachOpenFile(see func(t task, fd int32, file uint64)) error {
 	seen := make(map[uint64]bool)
 	return k.eachTask(func(t task) {
 		table, ok := k.get(t.addr, "task_struct.files")
@@ -83,23 +104,7 @@ func (k *Kernel) findOwners(sockets map[uint64]*record.Socket) error {
 			return
 		}
 		seen[table] = true
-		k.eachFile(table, func(fd int32, file uint64) {
-			data, ok := k.get(file, "file.private_data")
-			s := files[data]
-			if !ok || s == nil {
-				return
-			}
-			if of, _ := k.get(file, "file.f_op"); ops != 0 && of != ops {
-				return
-			}
-			if len(s.Owners) == maxOwners {
-				s.OwnersMore++
-				return
-			}
-			thread := record.Thread{TGID: t.tgid, TID: t.pid, Comm: t.comm}
-			thread.Start, _ = k.get(t.addr, "task_struct.start_boottime")
-			s.Owners = append(s.Owners, record.SocketOwner{Thread: thread, FD: fd})
-		})
+		k.eachFile(table, func(fd int32, file uint64) { see(t, fd, file) })
 	})
 }
 
