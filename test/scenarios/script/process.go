@@ -80,7 +80,9 @@ func launch(argv []string, dir string, env []string) (*process, error) {
 	p.cmd.Dir, p.cmd.Env = dir, env
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	p.cmd.WaitDelay = time.Second
+	// What it printed last is read within this, however busy the guest; a child of it that
+	// lives on and keeps the pipe makes its end that much later.
+	p.cmd.WaitDelay = 3 * time.Second
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -142,8 +144,10 @@ func (s *scene) line(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	var match []string
 	waitFor(ts, func() bool {
+		// In this order: what it prints last is there once it has exited, not before.
+		exited := p.hasExited()
 		match = re.FindStringSubmatch(p.stdout.String())
-		return match != nil || p.hasExited()
+		return match != nil || exited
 	})
 	if match == nil {
 		ts.Fatalf("%s printed no line like %s; it printed:\n%s%s", args[0], args[1], p.stdout.String(), p.stderr.String())
