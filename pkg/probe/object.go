@@ -228,6 +228,20 @@ func (o *object) verified(way Way) uint32 {
 	return sum
 }
 
+// slowLinks are the descriptors of what the kernel takes long to take off: a tenth of a
+// second or more for each function that fentry is on, one after the other (6.12).
+func (o *object) slowLinks() []int {
+	var fds []int
+	for _, l := range o.links {
+		for _, c := range l.closers {
+			if f, ok := c.(interface{ FD() int }); ok && (l.way.Kind == Fentry || l.way.Kind == Fexit) {
+				fds = append(fds, f.FD())
+			}
+		}
+	}
+	return fds
+}
+
 // detach takes the probes off, last attached first.
 func (o *object) detach() error {
 	var errs []error

@@ -287,8 +287,10 @@ func (s *Session) Interrupt() error { return s.reader.Flush() }
 // Pending is how many bytes of records wait to be read.
 func (s *Session) Pending() int { return s.reader.AvailableBytes() }
 
-// Detach takes all probes off; what they have written can still be read.
+// Detach takes all probes off; what they have written can still be read. Where another
+// process can do it, those at function entries are taken off after this one's end.
 func (s *Session) Detach() error {
+	s.leaveSlowLinks()
 	errs := []error{s.ledger.detach()}
 	for _, detector := range s.parts() {
 		errs = append(errs, s.objects[detector].detach())
@@ -297,6 +299,22 @@ func (s *Session) Detach() error {
 		return fmt.Errorf("detaching: %w", err)
 	}
 	return nil
+}
+
+// leaveSlowLinks lets the process that cleans up behind the ledger take off what takes
+// long. Where there is none it is done here: nothing is lost but time. The counts of
+// class csum are read after Detach and have to agree with its records, so that its
+// programs must be at rest by then.
+func (s *Session) leaveSlowLinks() {
+	var fds []int
+	for _, part := range s.parts() {
+		if part != DetectorCsum {
+			fds = append(fds, s.objects[part].slowLinks()...)
+		}
+	}
+	if s.ledger != nil && s.ledger.probes != nil && len(fds) > 0 {
+		_ = s.ledger.probes.Leave(fds)
+	}
 }
 
 // LeaveOutCsum takes the programs of class csum off while the others stay: what each

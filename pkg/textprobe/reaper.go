@@ -18,6 +18,7 @@ var errNoReaper = errors.New("no program to delete kprobe events later")
 // reaper is a process that deletes the definitions of this one, later.
 type reaper struct {
 	closed *os.File // eventfd
+	kept   *os.File // socket: what is sent there it closes when it begins
 }
 
 // startReaper starts a process that waits for this process to end, or for begin, and
@@ -67,6 +68,16 @@ func tryReaper(list string, argv []string) (_ *reaper, err error) {
 	if err := keep(os.OpenFile(list, os.O_WRONLY|os.O_APPEND, 0)); err != nil {
 		return nil, err
 	}
+	kept, theirs, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	inherited = append(inherited, theirs)
+	defer func() {
+		if err != nil {
+			kept.Close()
+		}
+	}()
 	program, err := reaperFile()
 	if err != nil {
 		return nil, err
@@ -87,8 +98,16 @@ func tryReaper(list string, argv []string) (_ *reaper, err error) {
 	const eventfdAt = 4
 	closed := inherited[eventfdAt]
 	inherited[eventfdAt] = nil
-	return &reaper{closed}, nil
+	return &reaper{closed: closed, kept: kept}, nil
 }
+
+// keep has it keep descriptors open until it begins. They are in the socket by then and
+// not among its own: it need not even know of them.
+func (r *reaper) keep(fds []int) error {
+	return unix.Sendmsg(int(r.kept.Fd()), []byte{0}, unix.UnixRights(fds...), nil, unix.MSG_DONTWAIT)
+}
+
+func (r *reaper) close() error { return errors.Join(r.closed.Close(), r.kept.Close()) }
 
 // begin lets it begin, since nothing uses the events any more.
 func (r *reaper) begin() error {
@@ -132,7 +151,7 @@ func (r *Reaper) Close() error {
 	if r.process == nil {
 		return nil
 	}
-	err := r.process.closed.Close()
+	err := r.process.close()
 	r.process = nil
 	return err
 }
@@ -148,7 +167,7 @@ func reapStale(tracefs string) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(r.begin(), r.closed.Close()); err != nil {
+		if err := errors.Join(r.begin(), r.close()); err != nil {
 			return fmt.Errorf("having stale kprobe events deleted: %w", err)
 		}
 	}
@@ -169,6 +188,14 @@ func newEventfd() (*os.File, error) {
 		return nil, fmt.Errorf("making an eventfd: %w", err)
 	}
 	return os.NewFile(uintptr(fd), "eventfd"), nil
+}
+
+func socketPair() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a pair of sockets: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "kept"), os.NewFile(uintptr(fds[1]), "kept"), nil
 }
 
 // reaperFile returns the reaper's program as a file that is in no file system.

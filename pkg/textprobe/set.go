@@ -67,6 +67,8 @@ type way interface {
 	events() int
 	// takesToClose is how long close takes, roughly.
 	takesToClose() time.Duration
+	// leave has descriptors closed after close by another process.
+	leave(fds []int) error
 	// close disarms everything.
 	close() error
 }
@@ -201,6 +203,22 @@ func (s *Set) CloseTakes() time.Duration {
 		return 0
 	}
 	return s.way.takesToClose()
+}
+
+// Leave leaves descriptors, 253 at most, to the process that deletes definitions in the
+// background: it closes them once the set is closed, or this process is dead. To close
+// them here costs nothing then, and nobody waits for what their last close takes. It is
+// an error if no such process serves this set alone.
+func (s *Set) Leave(fds []int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.way == nil {
+		return ErrClosed
+	}
+	if err := s.way.leave(fds); err != nil {
+		return fmt.Errorf("leaving %d descriptors to be closed later: %w", len(fds), err)
+	}
+	return nil
 }
 
 // Close takes the program off everywhere. When it returns no probe is armed. The

@@ -17,6 +17,7 @@
 #define CLOSED 4 /* eventfd: how many sets the parent has closed since it was read */
 #define LIST 5   /* kprobe_events, for reading */
 #define EVENTS 6 /* kprobe_events, for writing */
+#define KEPT 7   /* a socket in which the parent leaves descriptors: closing it closes them */
 
 #include <linux/poll.h>
 #include <linux/prctl.h>
@@ -170,13 +171,14 @@ __attribute__((used)) static void start(long *stack)
 	call(__NR_prctl, PR_SET_NAME, (long)"netns-trace-rm", 0, 0);
 	call(__NR_chdir, (long)"/", 0, 0, 0);
 	/* Somebody may wait for the other end of what the parent was given (since 5.9). */
-	call(__NR_close_range, EVENTS + 1, ~0U, 0, 0);
+	call(__NR_close_range, KEPT + 1, ~0U, 0, 0);
 	/* The first one ends, so that the parent has no child to wait for later. */
 	long child = call(__NR_fork, 0, 0, 0, 0);
 	if (child == 0 && stack[0] > 2) {
 		serve(prefix);
 	} else if (child == 0) {
 		wait_for_close();
+		call(__NR_close, KEPT, 0, 0, 0); /* first: they are probes that still run */
 		reap(prefix);
 	}
 	call(__NR_exit_group, child < 0, 0, 0, 0);
