@@ -11,8 +11,9 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/netns-trace/netns-trace/pkg/textprobe"
 )
 
 const kprobePMU = "/sys/bus/event_source/devices/kprobe/"
@@ -30,7 +31,6 @@ func attachKprobe(prog *ebpf.Program, addr uint64, onReturn bool) (io.Closer, er
 		Ext1: 0, // config1: no symbol, so that
 		Ext2: addr,
 	}
-	attr.Size = uint32(sizeofPerfEventAttr)
 	if onReturn {
 		bit, err := retprobeBit()
 		if err != nil {
@@ -38,29 +38,12 @@ func attachKprobe(prog *ebpf.Program, addr uint64, onReturn bool) (io.Closer, er
 		}
 		attr.Config |= 1 << bit
 	}
-	fd, err := unix.PerfEventOpen(attr, -1, 0, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	event, err := textprobe.OpenEvent(attr, prog)
 	if err != nil {
-		return nil, fmt.Errorf("probing address of the function: %w", err)
-	}
-	event := perfEvent(fd)
-	l, err := link.AttachRawLink(link.RawLinkOptions{Target: fd, Program: prog, Attach: ebpf.AttachPerfEvent})
-	if err == nil {
-		return closers{l, event}, nil
-	}
-	if !errors.Is(err, ebpf.ErrNotSupported) && !errors.Is(err, unix.EINVAL) {
-		return nil, errors.Join(fmt.Errorf("attaching to the probe: %w", err), event.Close())
-	}
-	// Before 5.15 (b89fbfbb854c) a perf event takes its program by ioctl.
-	if err := unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_SET_BPF, prog.FD()); err != nil {
-		return nil, errors.Join(fmt.Errorf("attaching to the probe: %w", err), event.Close())
-	}
-	if err := unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_ENABLE, 0); err != nil {
-		return nil, errors.Join(fmt.Errorf("enabling the probe: %w", err), event.Close())
+		return nil, fmt.Errorf("probing the function's address: %w", err)
 	}
 	return event, nil
 }
-
-const sizeofPerfEventAttr = unix.PERF_ATTR_SIZE_VER5
 
 // retprobeBit is the bit of config that makes the probe one on return, as the
 // kernel's own format file says: "config:0".
@@ -87,10 +70,6 @@ func readUint(path string) (uint64, error) {
 	}
 	return n, nil
 }
-
-type perfEvent int
-
-func (e perfEvent) Close() error { return unix.Close(int(e)) }
 
 // closers are closed in order.
 type closers []io.Closer

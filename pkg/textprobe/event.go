@@ -12,15 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// perfEvent is an open perf event that runs a BPF program.
-type perfEvent struct {
+// Event is an open perf event that runs a BPF program.
+type Event struct {
 	fd   int
 	link io.Closer // nil before 5.15
 }
 
-// openEvent opens a perf event and gives it the program. The event's probes are armed
-// by that.
-func openEvent(attr *unix.PerfEventAttr, prog *ebpf.Program) (*perfEvent, error) {
+// OpenEvent opens a perf event, of all CPUs and processes, and gives it the program. The
+// event's probes are armed by that. The kernel closes it when this process dies, however
+// it dies. It sets the size and the period of attr.
+func OpenEvent(attr *unix.PerfEventAttr, prog *ebpf.Program) (*Event, error) {
 	attr.Size = unix.PERF_ATTR_SIZE_VER5
 	attr.Sample = 1
 	// A kprobe event is on all CPUs, whichever is named here.
@@ -28,14 +29,14 @@ func openEvent(attr *unix.PerfEventAttr, prog *ebpf.Program) (*perfEvent, error)
 	if err != nil {
 		return nil, fmt.Errorf("opening the perf event: %w", err)
 	}
-	e := &perfEvent{fd: fd}
+	e := &Event{fd: fd}
 	if err := e.run(prog); err != nil {
-		return nil, errors.Join(err, e.close())
+		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
 
-func (e *perfEvent) run(prog *ebpf.Program) error {
+func (e *Event) run(prog *ebpf.Program) error {
 	l, err := link.AttachRawLink(link.RawLinkOptions{Target: e.fd, Program: prog, Attach: ebpf.AttachPerfEvent})
 	if err == nil {
 		e.link = l
@@ -54,8 +55,8 @@ func (e *perfEvent) run(prog *ebpf.Program) error {
 	return nil
 }
 
-// close takes the program off and disarms. The link holds the event: it goes first.
-func (e *perfEvent) close() error {
+// Close takes the program off and disarms. The link holds the event: it goes first.
+func (e *Event) Close() error {
 	var err error
 	if e.link != nil {
 		err = e.link.Close()

@@ -27,7 +27,7 @@ type single struct {
 	prog     *ebpf.Program
 	progress func(int)
 	pmu      uint32
-	open     map[Target]*perfEvent
+	open     map[Target]*Event
 }
 
 func openSingle(prog *ebpf.Program, progress func(int)) (*single, error) {
@@ -39,7 +39,7 @@ func openSingle(prog *ebpf.Program, progress func(int)) (*single, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", kprobePMU, err)
 	}
-	return &single{prog: prog, progress: progress, pmu: uint32(pmu), open: make(map[Target]*perfEvent)}, nil
+	return &single{prog: prog, progress: progress, pmu: uint32(pmu), open: make(map[Target]*Event)}, nil
 }
 
 func (w *single) String() string { return "perf events" }
@@ -52,7 +52,7 @@ func (w *single) attach(ctx context.Context, stage []Target) (done []Target, ref
 			return done, refused, err
 		}
 		// config1 is no symbol, so that config2 is an address.
-		e, err := openEvent(&unix.PerfEventAttr{Type: w.pmu, Ext1: 0, Ext2: t.Addr}, w.prog)
+		e, err := OpenEvent(&unix.PerfEventAttr{Type: w.pmu, Ext1: 0, Ext2: t.Addr}, w.prog)
 		w.progress(len(done) + len(refused) + 1)
 		if err != nil {
 			refused = append(refused, Refusal{Target: t, Reason: err})
@@ -93,13 +93,13 @@ func (w *single) close() error {
 
 // closeAll closes these events, several at a time: each waits for RCU.
 func (w *single) closeAll(targets []Target) error {
-	queue := make(chan *perfEvent)
+	queue := make(chan *Event)
 	errs := make([]error, closers)
 	var workers sync.WaitGroup
 	for i := range closers {
 		workers.Go(func() {
 			for e := range queue {
-				errs[i] = errors.Join(errs[i], e.close())
+				errs[i] = errors.Join(errs[i], e.Close())
 			}
 		})
 	}

@@ -48,7 +48,7 @@ type traced struct {
 // event is a kprobe event that is open.
 type event struct {
 	name string
-	perf *perfEvent
+	perf *Event
 	// serials are the numbers of its definitions, by which they are found again.
 	serials map[Target]int
 }
@@ -118,7 +118,7 @@ func (w *traced) attach(ctx context.Context, stage []Target) (done []Target, ref
 	if err != nil {
 		return nil, refused, err
 	}
-	e.perf, err = openEvent(&unix.PerfEventAttr{Type: unix.PERF_TYPE_TRACEPOINT, Config: id}, w.prog)
+	e.perf, err = OpenEvent(&unix.PerfEventAttr{Type: unix.PERF_TYPE_TRACEPOINT, Config: id}, w.prog)
 	if err != nil {
 		return nil, refused, err
 	}
@@ -203,7 +203,7 @@ func (w *traced) forget(ctx context.Context, module string) error {
 		if len(e.serials) > 0 {
 			return false
 		}
-		errs = append(errs, e.perf.close())
+		errs = append(errs, e.perf.Close())
 		return true
 	})
 	if len(gone) > 0 {
@@ -236,7 +236,7 @@ func (w *traced) leave(fds []int) error {
 func (w *traced) close() error {
 	var errs []error
 	for _, e := range slices.Backward(w.open) {
-		errs = append(errs, e.perf.close())
+		errs = append(errs, e.perf.Close())
 	}
 	errs = append(errs, w.file.Close(), w.reaper.done())
 	if w.own {
