@@ -15,6 +15,7 @@
 #include "net_device.h"
 #include "ledger_site.h"
 #include "ledger_trace.h"
+#include "ledger_read.h"
 
 #define MAX_LEDGERS 2048 /* devices; user space makes it more where there are many */
 

@@ -42,6 +42,7 @@ enum {
 	BPF_EXIST = 2,
 };
 #define BPF_F_USER_STACK (1ULL << 8)
+#define BPF_F_MMAPABLE (1U << 10)
 /* Looked up in the kernel's BTF, to know whether it has the helper. */
 enum bpf_func_id {
 	BPF_FUNC_get_current_task_btf = 158,

@@ -68,6 +68,16 @@ var ledgerPoints = []point{
 		over:  ledgerMapRefLedgers, required: true,
 	},
 	{
+		thing: "call traces of references",
+		ways:  []Way{{Iter, iterMapElem, []string{ledgerProgTracesIter}}},
+		over:  ledgerMapRefTraces, required: true,
+	},
+	{
+		thing: "call traces of no use being dropped",
+		ways:  []Way{{Iter, iterMapElem, []string{ledgerProgDeadIter}}},
+		over:  ledgerMapRefDead, required: true,
+	},
+	{
 		thing: "devices being made",
 		lost:  "what a device has from its making on is in no ledger",
 		ways: []Way{

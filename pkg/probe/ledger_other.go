@@ -133,7 +133,7 @@ func adoptLedger(ctx context.Context, k Kernel, theirs map[string]*ebpf.Map) (*l
 	defer func() { _ = ring.Close() }()
 	options := LedgerOptions{Devices: info.MaxEntries}
 	set := &set{
-		detector: DetectorRefs, spec: loadLedger, points: ledgerPoints[:1], maps: theirs,
+		detector: DetectorRefs, spec: loadLedger, points: ledgerPoints[:2], maps: theirs,
 		configure: func(spec *ebpf.CollectionSpec) error {
 			err := options.configure(spec, k, table)
 			for _, name := range []string{ledgerMapRefTraces, ledgerMapRefSites} {

@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/binary"
@@ -12,7 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/netns-trace/netns-trace/pkg/kernel"
@@ -184,24 +184,29 @@ func (l *ledger) traces(looks []look, symbols *kernel.Symbols) (map[siteOf][]rec
 	return out, nil
 }
 
-// traceBatch is how many traces are read with one call of the kernel.
-const traceBatch = 512
-
+// eachTrace reads all call traces; see bpf/ledger_read.h for why in this way.
 func (l *ledger) eachTrace(f func(traceKey, *traceValue) error) error {
-	keys, values := make([]traceKey, traceBatch), make([]traceValue, traceBatch)
-	var cursor ebpf.MapBatchCursor
+	from, err := l.object.iterators[ledgerProgTracesIter].Open()
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	var one struct {
+		Key   traceKey
+		Value traceValue
+	}
+	in, raw := bufio.NewReaderSize(patient{from}, 1<<15), make([]byte, binary.Size(one))
 	for {
-		n, err := l.object.maps[ledgerMapRefTraces].BatchLookup(&cursor, keys, values, nil)
-		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		if _, err := io.ReadFull(in, raw); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
 			return err
 		}
-		for i := range n {
-			if err := f(keys[i], &values[i]); err != nil {
-				return err
-			}
+		if _, err := binary.Decode(raw, binary.NativeEndian, &one); err != nil {
+			return err
 		}
-		if err != nil {
-			return nil // that was the last
+		if err := f(one.Key, &one.Value); err != nil {
+			return err
 		}
 	}
 }

@@ -3,11 +3,10 @@
 package probe
 
 import (
-	"errors"
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
-
-	"github.com/cilium/ebpf"
 
 	"github.com/netns-trace/netns-trace/pkg/kernel"
 	"github.com/netns-trace/netns-trace/pkg/record"
@@ -92,13 +91,31 @@ func (l *ledger) drop(symbols *kernel.Symbols, tells func(traceKey, string, *tra
 	if err != nil {
 		return err
 	}
-	for _, key := range dead {
-		if err := l.object.maps[ledgerMapRefTraces].Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	room := int(l.object.maps[ledgerMapRefDead].MaxEntries())
+	for some := range slices.Chunk(dead, room) {
+		if err := l.delete(some); err != nil {
 			return err
 		}
 	}
 	// What came meanwhile is left out, which delays the next sweep a little.
 	return l.object.maps[ledgerMapRefState].Put(stateTraces, kept)
+}
+
+// delete removes call traces, as many as ref_dead has room for.
+func (l *ledger) delete(keys []traceKey) error {
+	m := l.object.maps[ledgerMapRefDead]
+	memory, err := m.Memory()
+	if err != nil {
+		return err
+	}
+	raw := make([]byte, len(keys)*int(m.ValueSize()))
+	if _, err := binary.Encode(raw, binary.NativeEndian, keys); err != nil {
+		return err
+	}
+	if _, err := memory.WriteAt(raw, 0); err != nil {
+		return err
+	}
+	return runIterator(l.object.iterators[ledgerProgDeadIter])
 }
 
 func (l *ledger) familyOf(key traceKey, symbols *kernel.Symbols, known knownStacks) (string, error) {

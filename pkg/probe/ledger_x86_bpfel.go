@@ -20,6 +20,7 @@ const (
 	ledgerMapLosses              = "losses"
 	ledgerMapRefBlank            = "ref_blank"
 	ledgerMapRefCallers          = "ref_callers"
+	ledgerMapRefDead             = "ref_dead"
 	ledgerMapRefLedgers          = "ref_ledgers"
 	ledgerMapRefSites            = "ref_sites"
 	ledgerMapRefState            = "ref_state"
@@ -28,8 +29,10 @@ const (
 	ledgerMapStacks              = "stacks"
 	ledgerProgAllocatedFexit     = "allocated_fexit"
 	ledgerProgAllocatedKretprobe = "allocated_kretprobe"
+	ledgerProgDeadIter           = "dead_iter"
 	ledgerProgLedgersIter        = "ledgers_iter"
 	ledgerProgSiteKprobe         = "site_kprobe"
+	ledgerProgTracesIter         = "traces_iter"
 	ledgerProgUnallocatedFentry  = "unallocated_fentry"
 	ledgerProgUnallocatedKprobe  = "unallocated_kprobe"
 	ledgerVarCpus                = "cpus"
@@ -85,8 +88,10 @@ type ledgerSpecs struct {
 type ledgerProgramSpecs struct {
 	AllocatedFexit     *ebpf.ProgramSpec `ebpf:"allocated_fexit"`
 	AllocatedKretprobe *ebpf.ProgramSpec `ebpf:"allocated_kretprobe"`
+	DeadIter           *ebpf.ProgramSpec `ebpf:"dead_iter"`
 	LedgersIter        *ebpf.ProgramSpec `ebpf:"ledgers_iter"`
 	SiteKprobe         *ebpf.ProgramSpec `ebpf:"site_kprobe"`
+	TracesIter         *ebpf.ProgramSpec `ebpf:"traces_iter"`
 	UnallocatedFentry  *ebpf.ProgramSpec `ebpf:"unallocated_fentry"`
 	UnallocatedKprobe  *ebpf.ProgramSpec `ebpf:"unallocated_kprobe"`
 }
@@ -99,6 +104,7 @@ type ledgerMapSpecs struct {
 	Losses     *ebpf.MapSpec `ebpf:"losses"`
 	RefBlank   *ebpf.MapSpec `ebpf:"ref_blank"`
 	RefCallers *ebpf.MapSpec `ebpf:"ref_callers"`
+	RefDead    *ebpf.MapSpec `ebpf:"ref_dead"`
 	RefLedgers *ebpf.MapSpec `ebpf:"ref_ledgers"`
 	RefSites   *ebpf.MapSpec `ebpf:"ref_sites"`
 	RefState   *ebpf.MapSpec `ebpf:"ref_state"`
@@ -144,6 +150,7 @@ type ledgerMaps struct {
 	Losses     *ebpf.Map `ebpf:"losses"`
 	RefBlank   *ebpf.Map `ebpf:"ref_blank"`
 	RefCallers *ebpf.Map `ebpf:"ref_callers"`
+	RefDead    *ebpf.Map `ebpf:"ref_dead"`
 	RefLedgers *ebpf.Map `ebpf:"ref_ledgers"`
 	RefSites   *ebpf.Map `ebpf:"ref_sites"`
 	RefState   *ebpf.Map `ebpf:"ref_state"`
@@ -158,6 +165,7 @@ func (m *ledgerMaps) Close() error {
 		m.Losses,
 		m.RefBlank,
 		m.RefCallers,
+		m.RefDead,
 		m.RefLedgers,
 		m.RefSites,
 		m.RefState,
@@ -186,8 +194,10 @@ type ledgerVariables struct {
 type ledgerPrograms struct {
 	AllocatedFexit     *ebpf.Program `ebpf:"allocated_fexit"`
 	AllocatedKretprobe *ebpf.Program `ebpf:"allocated_kretprobe"`
+	DeadIter           *ebpf.Program `ebpf:"dead_iter"`
 	LedgersIter        *ebpf.Program `ebpf:"ledgers_iter"`
 	SiteKprobe         *ebpf.Program `ebpf:"site_kprobe"`
+	TracesIter         *ebpf.Program `ebpf:"traces_iter"`
 	UnallocatedFentry  *ebpf.Program `ebpf:"unallocated_fentry"`
 	UnallocatedKprobe  *ebpf.Program `ebpf:"unallocated_kprobe"`
 }
@@ -196,8 +206,10 @@ func (p *ledgerPrograms) Close() error {
 	return _LedgerClose(
 		p.AllocatedFexit,
 		p.AllocatedKretprobe,
+		p.DeadIter,
 		p.LedgersIter,
 		p.SiteKprobe,
+		p.TracesIter,
 		p.UnallocatedFentry,
 		p.UnallocatedKprobe,
 	)
