@@ -55,6 +55,7 @@ enum {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE); /* as that of losses */
 	__uint(max_entries, STATES);
 	__type(key, __u32);
 	__type(value, __u64);

@@ -20,9 +20,16 @@ struct {
 	__uint(max_entries, 1 << 20); /* bytes; user space sets what the user asked for */
 } ring SEC(".maps");
 
+/*
+ * What was lost: LOSS_ROOM numbers for each CPU. User space maps its memory and looks
+ * several times a second. A system call that reads a table keeps kprobes' programs from
+ * running on its CPU meanwhile (bpf_disable_instrumentation()), and where it can be
+ * preempted so does whatever then runs there: 57 of a million hits were missed so on 7.3.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, LOSS_CAUSES);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LOSS_ROOM); /* user space makes it as many for each CPU */
 	__type(key, __u32);
 	__type(value, __u64);
 } losses SEC(".maps");
@@ -38,10 +45,11 @@ const volatile __u32 self_tgid;
 
 static __always_inline void count_loss(__u32 cause)
 {
-	__u64 *n = bpf_map_lookup_elem(&losses, &cause);
+	__u32 key = bpf_get_smp_processor_id() * LOSS_ROOM + cause;
+	__u64 *n = bpf_map_lookup_elem(&losses, &key);
 
 	if (n)
-		(*n)++;
+		__sync_fetch_and_add(n, 1); /* an interrupt may count one too */
 }
 
 /* Room for one record in the ring, its header filled in; NULL is counted. */

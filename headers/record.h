@@ -403,6 +403,7 @@ enum loss {
 	LOSS_TRACES_FULL,    /* more call traces of references than the map holds; they are still counted */
 	LOSS_SITE_UNKNOWN,   /* a hit at an address that is no site, or no longer */
 	LOSS_CAUSES,
+	LOSS_ROOM = 32, /* for each CPU in the map `losses` */
 };
 
 #endif

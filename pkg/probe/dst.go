@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -188,17 +189,12 @@ func (s *Session) DstCounters() ([]record.DstCounter, error) {
 
 // dstMissed is how many hits the ledgers cannot know of.
 func (o *object) dstMissed() (uint64, error) {
-	missed := o.missed()
-	for i, cause := range lossCauses {
-		if cause.name == "ledgers_full" {
-			n, err := perCPUSum(o.maps["losses"], uint32(i))
-			if err != nil {
-				return 0, fmt.Errorf("reading the losses of dst: %w", err)
-			}
-			missed += n
-		}
+	counts, err := o.lossCounts()
+	if err != nil {
+		return 0, fmt.Errorf("reading the losses of dst: %w", err)
 	}
-	return missed, nil
+	full := slices.IndexFunc(lossCauses, func(c lossCause) bool { return c.name == "ledgers_full" })
+	return o.missed() + counts[full], nil
 }
 
 // DstFailures reads the kernel's own count of failed allocations, by dst_ops and

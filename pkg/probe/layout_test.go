@@ -328,11 +328,17 @@ func TestLossCausesAreInTheOrderOfTheHeader(t *testing.T) {
 	}
 	defer f.Close()
 	var inC []string
+	room := fmt.Sprintf("\tLOSS_ROOM = %d,", lossRoom)
+	found := false
 	re := regexp.MustCompile(`^\tLOSS_(\w+),`)
 	for lines := bufio.NewScanner(f); lines.Scan(); {
+		found = found || strings.HasPrefix(lines.Text(), room)
 		if m := re.FindStringSubmatch(lines.Text()); m != nil {
 			inC = append(inC, strings.ToLower(m[1]))
 		}
+	}
+	if !found || len(lossCauses) > lossRoom {
+		t.Errorf("the header has no line %q, or that is too few for %d causes", room, len(lossCauses))
 	}
 	var inGo []string
 	for _, c := range lossCauses {

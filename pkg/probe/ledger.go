@@ -188,7 +188,7 @@ func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, halvings int, o O
 	if err := ctx.Err(); err != nil {
 		return l, err
 	}
-	if err := l.object.maps[ledgerMapRefState].Put(stateComplete, uint64(1)); err != nil {
+	if err := writeMapped(l.object.maps[ledgerMapRefState], stateComplete, uint64(1)); err != nil {
 		return l, fmt.Errorf("beginning the ledgers: %w", err)
 	}
 	// The first look says what each device had before.
@@ -218,6 +218,7 @@ var errOtherLedger = errors.New("another netns-trace counts references, and its 
 const (
 	stateComplete = uint32(iota)
 	stateTraces
+	states
 )
 
 // size sizes the tables, for ledgers with room for so many sites.

@@ -3,7 +3,6 @@
 package probe
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -25,11 +24,11 @@ func (s *Session) SweepLedger() error {
 	if l == nil {
 		return nil
 	}
-	var used uint64
-	if err := l.object.maps[ledgerMapRefState].Lookup(stateTraces, &used); err != nil {
+	var state [states]uint64
+	if err := readMapped(l.object.maps[ledgerMapRefState], &state); err != nil {
 		return fmt.Errorf("asking how many call traces there are: %w", err)
 	}
-	if used < uint64(l.object.maps[ledgerMapRefTraces].MaxEntries())/2 {
+	if used := state[stateTraces]; used < uint64(l.object.maps[ledgerMapRefTraces].MaxEntries())/2 {
 		return nil
 	}
 	if err := l.sweep(s.kernel.Symbols()); err != nil {
@@ -98,21 +97,12 @@ func (l *ledger) drop(symbols *kernel.Symbols, tells func(traceKey, string, *tra
 		}
 	}
 	// What came meanwhile is left out, which delays the next sweep a little.
-	return l.object.maps[ledgerMapRefState].Put(stateTraces, kept)
+	return writeMapped(l.object.maps[ledgerMapRefState], stateTraces, kept)
 }
 
 // delete removes call traces, as many as ref_dead has room for.
 func (l *ledger) delete(keys []traceKey) error {
-	m := l.object.maps[ledgerMapRefDead]
-	memory, err := m.Memory()
-	if err != nil {
-		return err
-	}
-	raw := make([]byte, len(keys)*int(m.ValueSize()))
-	if _, err := binary.Encode(raw, binary.NativeEndian, keys); err != nil {
-		return err
-	}
-	if _, err := memory.WriteAt(raw, 0); err != nil {
+	if err := writeMapped(l.object.maps[ledgerMapRefDead], 0, keys); err != nil {
 		return err
 	}
 	return runIterator(l.object.iterators[ledgerProgDeadIter])

@@ -3,7 +3,7 @@
 package probe
 
 import (
-	"errors"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -78,40 +78,64 @@ func (s *Session) Losses() ([]record.Loss, error) {
 	return out, nil
 }
 
-// lossCounts sums each cause over the CPUs: by one call where the kernel has one for
-// such tables (since 5.13), because this is what an idle host pays for.
-func (o *object) lossCounts() ([]uint64, error) {
-	m, counts := o.maps["losses"], make([]uint64, len(lossCauses))
+const (
+	lossesMap = "losses"
+	// lossRoom is LOSS_ROOM of headers/record.h.
+	lossRoom = 32
+)
+
+// countLosses gives each CPU its numbers in the map of losses.
+func countLosses(spec *ebpf.CollectionSpec) error {
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
+		return fmt.Errorf("counting CPUs: %w", err)
+	}
+	spec.Maps[lossesMap].MaxEntries = uint32(cpus * lossRoom)
+	return nil
+}
+
+// lossCounts sums each cause over the CPUs.
+func (o *object) lossCounts() ([]uint64, error) {
+	perCPU := make([]uint64, o.maps[lossesMap].MaxEntries())
+	if err := readMapped(o.maps[lossesMap], perCPU); err != nil {
 		return nil, err
 	}
-	perCPU := make([]uint64, len(counts)*cpus)
-	n, err := m.BatchLookup(new(ebpf.MapBatchCursor), make([]uint32, len(counts)), perCPU, nil)
-	if n == len(counts) && (err == nil || errors.Is(err, ebpf.ErrKeyNotExist)) {
-		for i, n := range perCPU {
-			counts[i/cpus] += n
-		}
-		return counts, nil
-	}
-	for i := range counts {
-		if counts[i], err = perCPUSum(m, uint32(i)); err != nil {
-			return nil, err
+	counts := make([]uint64, len(lossCauses))
+	for cpu := range slices.Chunk(perCPU, lossRoom) {
+		for i := range counts {
+			counts[i] += cpu[i]
 		}
 	}
 	return counts, nil
 }
 
-func perCPUSum(m *ebpf.Map, key uint32) (uint64, error) {
-	var perCPU []uint64
-	if err := m.Lookup(key, &perCPU); err != nil {
-		return 0, err
+// readMapped reads an array from its first entry on without a system call, which would
+// keep kprobes' programs from running meanwhile: see headers/emit.h.
+func readMapped(m *ebpf.Map, values any) error {
+	memory, err := m.Memory()
+	if err != nil {
+		return err
 	}
-	var sum uint64
-	for _, n := range perCPU {
-		sum += n
+	raw := make([]byte, binary.Size(values))
+	if _, err := memory.ReadAt(raw, 0); err != nil {
+		return err
 	}
-	return sum, nil
+	_, err = binary.Decode(raw, binary.NativeEndian, values)
+	return err
+}
+
+// writeMapped is its counterpart, from entry first on.
+func writeMapped(m *ebpf.Map, first uint32, values any) error {
+	memory, err := m.Memory()
+	if err != nil {
+		return err
+	}
+	raw := make([]byte, binary.Size(values))
+	if _, err := binary.Encode(raw, binary.NativeEndian, values); err != nil {
+		return err
+	}
+	_, err = memory.WriteAt(raw, int64(first)*int64(m.ValueSize()))
+	return err
 }
 
 func (o *object) missed() uint64 {

@@ -61,6 +61,9 @@ func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) 
 	if err := setVariables(spec, map[string]any{"self_tgid": uint32(os.Getpid())}); err != nil {
 		return nil, fmt.Errorf("configuring the programs of %s: %w", s.detector, err)
 	}
+	if err := countLosses(spec); err != nil {
+		return nil, err
+	}
 	shrink(spec, s.halvings)
 	spec.Maps["ring"].MaxEntries = ring.MaxEntries()
 
