@@ -8,6 +8,7 @@
 #define NETNS_TRACE_EMIT_H
 
 #include "kernel.h"
+#include "loss.h"
 #include "read.h"
 #include "record.h"
 

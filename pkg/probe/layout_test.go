@@ -322,7 +322,7 @@ func place(t *testing.T, s *btf.Struct, path string) (offset, size uint32) {
 
 // The names of losses in Go are an index into the C enum.
 func TestLossCausesAreInTheOrderOfTheHeader(t *testing.T) {
-	f, err := os.Open("../../headers/record.h")
+	f, err := os.Open("../../headers/loss.h")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/record"
 )
 
-// lossCause is one index of the map losses: enum loss in headers/record.h, in its
+// lossCause is one index of the map losses: enum loss in headers/loss.h, in its
 // order.
 type lossCause struct {
 	name       string
@@ -80,7 +80,7 @@ func (s *Session) Losses() ([]record.Loss, error) {
 
 const (
 	lossesMap = "losses"
-	// lossRoom is LOSS_ROOM of headers/record.h.
+	// lossRoom is LOSS_ROOM of headers/loss.h.
 	lossRoom = 32
 )
 
