@@ -153,7 +153,11 @@ func (d diagnosis) write(w io.Writer) error {
 		fmt.Fprintf(&b, "attach plan\n%s\n", indent(planText(d.Plan)))
 	}
 	if d.Sites != nil {
-		fmt.Fprintf(&b, "reference sites\n  %d watched, at %d of them by a jump, at the others by a breakpoint\n\n", d.Sites.Watched, d.Sites.Optimized)
+		fmt.Fprintf(&b, "reference sites\n  %d watched, at %d of them by a jump, at the others by a breakpoint\n", d.Sites.Watched, d.Sites.Optimized)
+		if d.Sites.Optimized > 0 {
+			b.WriteString("  a jump can be interrupted, and what is hit then is missed; breakpoints everywhere: sysctl debug.kprobes-optimization=0\n")
+		}
+		b.WriteString("\n")
 	}
 	b.WriteString("promises\n")
 	for _, p := range d.Promises {

@@ -25,6 +25,7 @@ type Live struct {
 	reconcile bool // records were lost since the kernel's own lists were last read
 	missed    bool // programs were not run since the threads were last gone through
 	scanned   time.Time
+	looked    time.Time // at the losses
 	holders   holders
 	births    births
 	modules   modules
@@ -67,7 +68,7 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 		_ = l.session.Interrupt()
 	})
 	defer stop()
-	looked, counted := time.Now(), time.Time{}
+	counted := time.Time{}
 	for ctx.Err() == nil && (done == nil || !done()) {
 		err := l.step(ctx, time.Now().Add(l.patience()))
 		if errors.Is(err, probe.ErrTimeout) {
@@ -80,12 +81,6 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 		if err := l.lookAtHolders(ctx); err != nil {
 			return err
 		}
-		if time.Since(looked) >= lossEvery {
-			looked = time.Now()
-			if err := l.lookAtLosses(); err != nil {
-				return err
-			}
-		}
 		if time.Since(counted) >= countEvery {
 			counted = time.Now()
 			if err := l.session.SweepLedger(); err != nil {
@@ -96,6 +91,11 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 				return err
 			}
 			if err := l.lookAtDst(false); err != nil {
+				return err
+			}
+		}
+		if time.Since(l.looked) >= lossEvery { // unless it was just done
+			if err := l.lookAtLosses(); err != nil {
 				return err
 			}
 		}
@@ -226,6 +226,7 @@ func (l *Live) feedRaw(rec record.Record, raw []byte) {
 // lookAtLosses feeds the losses that are new, and the kernel's own lists if
 // records are missing.
 func (l *Live) lookAtLosses() error {
+	l.looked = time.Now()
 	losses, err := l.session.Losses()
 	if err != nil {
 		return err
