@@ -118,6 +118,7 @@ func (g *guest) measure(ctx context.Context, w workload) (float64, error) {
 // tracer is a variant that runs in the guest.
 type tracer struct {
 	name    string
+	guest   *guest
 	process *lab.Process
 	kill    context.CancelFunc
 	output  *bytes.Buffer // to be read when it has ended
@@ -129,7 +130,7 @@ func (g *guest) attach(ctx context.Context, v variant) (*tracer, error) {
 	if _, err := g.run(ctx, attachLimit, "rm", "-f", readyFile); err != nil {
 		return nil, err
 	}
-	t := &tracer{name: v.name, output: new(bytes.Buffer)}
+	t := &tracer{name: v.name, guest: g, output: new(bytes.Buffer)}
 	ctx, t.kill = context.WithCancel(ctx)
 	var err error
 	if t.process, err = g.vm.Start(ctx, lab.Command{Argv: v.argv, Stdout: t.output, Stderr: t.output}); err != nil {
@@ -178,6 +179,11 @@ func (t *tracer) end(want int) error {
 	}
 	if want != anyCode && code != want {
 		return fmt.Errorf("%s ended with exit code %d, not %d: %s", t.name, code, want, bytes.TrimSpace(t.output.Bytes()))
+	}
+	// What netns-trace leaves to a process of its own is done when that has ended.
+	const gone = "while grep -qs netns-trace-rm /proc/[0-9]*/comm; do sleep 0.1; done"
+	if _, err := t.guest.run(context.Background(), attachLimit, "sh", "-c", gone); err != nil {
+		return fmt.Errorf("waiting for what %s left to be taken off: %w", t.name, err)
 	}
 	return nil
 }

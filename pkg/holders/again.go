@@ -55,8 +55,11 @@ func (s *search) lookAgain(ctx context.Context, after time.Duration) error {
 			delete(s.devices, addr)
 		}
 	}
-	still := s.objects[:0]
+	still, unexplained := s.objects[:0], s.unexplained()
 	for _, o := range s.objects {
+		if unexplained[o.device] > 0 {
+			s.weighAnew(o)
+		}
 		held := o.verdict == counted
 		if s.isStill(o) {
 			still = append(still, o)
@@ -69,6 +72,19 @@ func (s *search) lookAgain(ctx context.Context, after time.Duration) error {
 	s.objects = still
 	s.watch()
 	return nil
+}
+
+// weighAnew finds out once more what an object is that was not recognised: it, or what it
+// points at, may have been in the making. A pointer that was there both times moved
+// nothing.
+func (s *search) weighAnew(o *object) {
+	if o.typed || o.exact || o.verdict != unknown {
+		return
+	}
+	if now, ok := s.id.identify(o.hit, o.device, o.queue); ok {
+		now.sockets, now.more, now.routes = o.sockets, o.more, o.routes
+		*o = *now
+	}
 }
 
 // isStill reports whether an object is in use and points where it did, and notes

@@ -89,6 +89,40 @@ func TestWhatLooksLeakedIsSearchedForTwice(t *testing.T) {
 	}
 }
 
+// It was not recognised: a field of it was being written just then.
+func TestWhatWasNotRecognisedIsWeighedAnew(t *testing.T) {
+	m, k := newMachine(t)
+	m.put(slabObject(theParms), map[int]uint64{0: slabObject(theTx), 16: 0, 24: atNet, 32: 0})
+	m.put(atCount, map[int]uint64{0: 4})
+	k.memory.Forget()
+	devices, err := k.Waiting()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var objects []string
+	o := Options{
+		Now: func() uint64 { return 1 }, Attempts: 1,
+		Progress: func(pass int, _, _ uint64) {
+			if pass == 2 { // of what points at the objects: they have been weighed
+				m.put(slabObject(theParms), map[int]uint64{0: atNet, 32: 0 | 2<<32})
+				m.list(slabObject(theParms) + 16)
+			}
+		},
+	}
+	var end *record.HolderSearch
+	err = k.Search(t.Context(), devices, nil, o, func(r record.Record) {
+		switch r := r.(type) {
+		case *record.HeldObject:
+			objects = append(objects, r.Family)
+		case *record.HolderSearch:
+			end = r
+		}
+	})
+	if err != nil || !slices.Contains(objects, "neigh_parms") || end.Moved || end.Unknown != 0 {
+		t.Errorf("objects %q, %+v, %v", objects, end, err)
+	}
+}
+
 // A device that was looked at in a quiet moment is told at once.
 func TestASearchThatWasNotDisturbedIsNotRepeated(t *testing.T) {
 	_, k := newMachine(t)

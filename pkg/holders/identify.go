@@ -26,6 +26,7 @@ const (
 type object struct {
 	hit    memory.Hit
 	device *Device // that it points at
+	queue  bool    // at a transmit queue of it
 	start  uint64  // of the slab object, of the page
 	size   uint64
 	cache  string
@@ -109,7 +110,7 @@ func newIdentifier(k *Kernel, t *table, devices map[uint64]*Device) (*identifier
 // identify finds out what a hit is in. queue is true when it points at a transmit
 // queue of the device. Not ok when the memory is in use by nobody.
 func (id *identifier) identify(hit memory.Hit, device *Device, queue bool) (*object, bool) {
-	o := &object{hit: hit, device: device, start: hit.Addr &^ 7, size: 8}
+	o := &object{hit: hit, device: device, queue: queue, start: hit.Addr &^ 7, size: 8}
 	if id.inDevice(o) || id.inQueues(o) || id.inNet(o) {
 		return o, true
 	}
