@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -104,6 +105,28 @@ type ledger struct {
 	table  *siteTable
 	// partial: the kernel refused sites, or there was no room for some.
 	partial bool
+	missed  missedHits
+}
+
+// missedHits are those that the kernel did not hand to the program at all.
+type missedHits struct {
+	count uint64
+	at    time.Time
+}
+
+// missedEvery is how often they are asked for: the kernel lists all its kprobe events.
+const missedEvery = 10 * time.Second
+
+// lookAtMissed asks for the missed hits, if that was not done just before. Where nobody
+// can tell the count stays as it was.
+func (l *ledger) lookAtMissed(every time.Duration) {
+	if time.Since(l.missed.at) < every {
+		return
+	}
+	l.missed.at = time.Now()
+	if n, known, err := l.probes.Missed(); known && err == nil {
+		l.missed.count = n
+	}
 }
 
 // addLedger puts the ledger to work. Where it cannot be had, or not whole, the plan
@@ -287,7 +310,11 @@ func (l *ledger) detach() error {
 	if l == nil || l.probes == nil {
 		return nil
 	}
-	return l.probes.Close()
+	// The last word: without the probes nobody knows any more.
+	l.lookAtMissed(0)
+	err := l.probes.Close()
+	l.probes = nil
+	return err
 }
 
 // close takes the probes off; the object is freed as any other once it is a part of

@@ -75,6 +75,12 @@ func (s *Session) Losses() ([]record.Loss, error) {
 		}
 		add(record.Loss{Time: at, Detector: o.detector, Cause: Missed, Count: o.missed()})
 	}
+	if l := s.ledger; l != nil {
+		if l.probes != nil {
+			l.lookAtMissed(missedEvery)
+		}
+		add(record.Loss{Time: at, Detector: l.object.detector, Cause: Missed, Count: l.missed.count})
+	}
 	return out, nil
 }
 

@@ -38,6 +38,24 @@ func TestOnlyChosenDefinitionsAreDeletedByTheirWholeLine(t *testing.T) {
 	}
 }
 
+// Of one that is gone, and whose definitions are still being deleted, and of others.
+func TestMissedHitsAreThoseOfOwnEvents(t *testing.T) {
+	const profile = `  s783_A_1                                                       42               0
+  s783_A_1                                                        7               2
+  s783_A_2                                                        1               1
+  s783_B_1                                                        1              16
+  s78_A_1                                                         1              32
+  myprobe                                                         1              64
+`
+	n, err := countMissed(strings.NewReader(profile), "s783_A_")
+	if err != nil || n != 3 {
+		t.Errorf("%d missed, %v, want 3", n, err)
+	}
+	if _, err := countMissed(strings.NewReader("  s783_A_1  1  many\n"), "s783_A_"); err == nil {
+		t.Error("what is no number is taken")
+	}
+}
+
 func TestOptimizedCountsTheGivenAddressesOnly(t *testing.T) {
 	const list = `ffffffffa7cdf5f4  k  ip_rcv+0x4    [FTRACE]
 ffffffffa7c1d094  k  dev_get_by_index+0x94    [OPTIMIZED]

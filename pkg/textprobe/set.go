@@ -82,6 +82,9 @@ type Set struct {
 	why      error  // why it is not the first
 	attached map[Target]struct{}
 	refused  int
+	// profile is where the kernel tells of events' hits, events what their names begin
+	// with. "": there are no events.
+	profile, events string
 
 	// until ends when Close is called, so that it need not wait for Forget.
 	until context.Context
@@ -105,7 +108,7 @@ func Open(prog *ebpf.Program, o Options) (*Set, error) {
 	if !o.NoTracefs {
 		traced, err := openTraced(prog, o)
 		if err == nil {
-			s.way = traced
+			s.way, s.profile, s.events = traced, profileIn(traced.dir), traced.name+"_"
 		}
 		s.why = err
 	}

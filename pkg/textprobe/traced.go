@@ -78,11 +78,13 @@ func openTraced(prog *ebpf.Program, o Options) (*traced, error) {
 	if w.file, err = os.OpenFile(w.list(), os.O_WRONLY|os.O_APPEND, 0); err != nil {
 		return nil, fmt.Errorf("opening tracefs for kprobe events: %w", err)
 	}
-	letter, err := w.reaper.use(w.dir, fmt.Sprintf("p:%s/%s_", g, o.Name))
+	// With the pid: where the kernel lists events' hits there is no group.
+	name := o.Name + strconv.Itoa(g.pid)
+	letter, err := w.reaper.use(w.dir, fmt.Sprintf("p:%s/%s_", g, name))
 	if err != nil {
 		return nil, errors.Join(err, w.close())
 	}
-	w.name = o.Name + "_" + letter
+	w.name = name + "_" + letter
 	return w, nil
 }
 
