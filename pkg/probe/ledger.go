@@ -215,7 +215,7 @@ func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, halvings int, o O
 		return l, fmt.Errorf("beginning the ledgers: %w", err)
 	}
 	// The first look says what each device had before.
-	if _, err := l.look(); err != nil {
+	if err := l.eachLook(func(*look) {}); err != nil {
 		return l, err
 	}
 	l.object.plan = append(l.object.plan, l.outcome())

@@ -4,7 +4,6 @@ package probe
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -57,32 +56,34 @@ type look struct {
 	hits []uint64 // by site
 }
 
-// look reads all ledgers.
-func (l *ledger) look() ([]look, error) {
-	f, err := l.object.iterators[ledgerProgLedgersIter].Open()
+// eachLook reads all ledgers, one after the other: of 10,000 devices they are 27 MB. What
+// see is given is valid during its call.
+func (l *ledger) eachLook(see func(*look)) error {
+	from, err := l.object.iterators[ledgerProgLedgersIter].Open()
 	if err != nil {
-		return nil, fmt.Errorf("reading the ledgers of references: %w", err)
+		return fmt.Errorf("reading the ledgers of references: %w", err)
 	}
-	text, err := io.ReadAll(f)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("reading the ledgers of references: %w", err)
-	}
-	in := bytes.NewReader(text)
-	var all []look
-	for in.Len() > 0 {
-		one := look{hits: make([]uint64, l.table.room)}
-		if err := binary.Read(in, binary.NativeEndian, &one.refLook); err != nil {
-			return nil, fmt.Errorf("reading the ledgers of references: %w", err)
+	defer from.Close()
+	one := look{hits: make([]uint64, l.table.room)}
+	head := binary.Size(one.refLook)
+	in, raw := bufio.NewReaderSize(patient{from}, 1<<15), make([]byte, head+8*l.table.room)
+	for {
+		if _, err := io.ReadFull(in, raw); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("reading the ledgers of references: %w", err)
+		}
+		if _, err := binary.Decode(raw, binary.NativeEndian, &one.refLook); err != nil {
+			return fmt.Errorf("reading the ledgers of references: %w", err)
 		}
 		if int(one.Sites) != l.table.room {
-			return nil, fmt.Errorf("reading the ledgers of references: one has %d sites, not %d", one.Sites, l.table.room)
+			return fmt.Errorf("reading the ledgers of references: one has %d sites, not %d", one.Sites, l.table.room)
 		}
-		if err := binary.Read(in, binary.NativeEndian, one.hits); err != nil {
-			return nil, fmt.Errorf("reading the ledgers of references: %w", err)
+		if _, err := binary.Decode(raw[head:], binary.NativeEndian, one.hits); err != nil {
+			return fmt.Errorf("reading the ledgers of references: %w", err)
 		}
-		all = append(all, one)
+		see(&one)
 	}
-	return all, nil
 }
 
 // RefLedgers returns the ledgers of the devices for which want says so, in the order
@@ -99,15 +100,18 @@ func (l *ledger) statements(k Kernel, want func(*record.RefLedger) bool) ([]reco
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at := now()
-	looks, err := l.look()
-	if err != nil {
+	var looks []look
+	wanted := make(map[uint64]bool) // by generation
+	err := l.eachLook(func(one *look) {
+		if want(new(l.statement(at, one))) {
+			looks = append(looks, look{one.refLook, slices.Clone(one.hits)})
+			wanted[one.Generation] = true
+		}
+	})
+	if err != nil || len(looks) == 0 {
 		return nil, err
 	}
-	looks = slices.DeleteFunc(looks, func(one look) bool { return !want(new(l.statement(at, &one))) })
-	if len(looks) == 0 {
-		return nil, nil
-	}
-	traces, err := l.traces(looks, k.Symbols())
+	traces, err := l.traces(func(key traceKey) bool { return wanted[key.Generation] }, k.Symbols())
 	if err != nil {
 		return nil, err
 	}
@@ -155,16 +159,12 @@ func (l *ledger) sites(one *look, traces map[siteOf][]record.RefTrace) []record.
 	return out
 }
 
-// traces reads the call traces of these devices.
-func (l *ledger) traces(looks []look, symbols *kernel.Symbols) (map[siteOf][]record.RefTrace, error) {
-	wanted := make(map[uint64]bool)
-	for i := range looks {
-		wanted[looks[i].Generation] = true
-	}
+// traces reads the call traces that are wanted.
+func (l *ledger) traces(wanted func(traceKey) bool, symbols *kernel.Symbols) (map[siteOf][]record.RefTrace, error) {
 	out := make(map[siteOf][]record.RefTrace)
 	stacks := make(knownStacks)
 	err := l.eachTrace(func(key traceKey, v *traceValue) error {
-		if !wanted[key.Generation] || int(key.Site) >= len(l.table.byID) || l.table.byID[key.Site] == nil {
+		if int(key.Site) >= len(l.table.byID) || l.table.byID[key.Site] == nil || !wanted(key) {
 			return nil
 		}
 		t, err := l.trace(key, v, symbols, stacks)

@@ -40,33 +40,34 @@ func (s *Session) SweepLedger() error {
 func (l *ledger) sweep(symbols *kernel.Symbols) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	looks, err := l.look()
-	if err != nil {
-		return err
-	}
-	traces, err := l.traces(looks, symbols)
+	// Of all other sites the family is known without a trace.
+	traces, err := l.traces(func(key traceKey) bool { return l.table.byID[key.Site].getter }, symbols)
 	if err != nil {
 		return err
 	}
 	// The families that have something left, by device.
-	left := make(map[uint64]map[string]bool, len(looks))
-	for i := range looks {
-		net := make(map[string]int64)
-		ledger := record.RefLedger{Sites: l.sites(&looks[i], traces)}
+	left := make(map[uint64][]string)
+	net := make(map[string]int64)
+	err = l.eachLook(func(one *look) {
+		clear(net)
+		ledger := record.RefLedger{Sites: l.sites(one, traces)}
 		for use := range ledger.Uses() {
 			net[use.Family] += use.Signed()
 		}
-		open := make(map[string]bool)
+		var open []string
 		for family, n := range net {
 			if n != 0 {
-				open[family] = true
+				open = append(open, family)
 			}
 		}
-		left[looks[i].Generation] = open
+		left[one.Generation] = open
+	})
+	if err != nil {
+		return err
 	}
 	return l.drop(symbols, func(key traceKey, family string, v *traceValue) bool {
 		open, alive := left[key.Generation]
-		return !alive || !open[family] && v.Last+restingTraces < uint64(now())
+		return !alive || !slices.Contains(open, family) && v.Last+restingTraces < uint64(now())
 	})
 }
 
