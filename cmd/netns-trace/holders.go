@@ -249,7 +249,7 @@ func (o *holdersOptions) search(ctx context.Context, k *subject, devices, known 
 	}, refs.NewSearches(wording))
 	engine.Feed(k.clock)
 	progress := newProgress(o.output.quiet, os.Stderr)
-	told := make(map[uint64]bool)
+	told, unsaved := make(map[uint64]bool), uint64(0)
 	var ledger sync.Once // read when the memory has been: closest to what was found
 	err := k.Search(ctx, devices, known, holders.Options{
 		BytesPerSecond: o.maxMBps * 1e6, Progress: progress.report, Now: k.now, Settle: time.Second, Attempts: o.attempts(),
@@ -265,7 +265,7 @@ func (o *holdersOptions) search(ctx context.Context, k *subject, devices, known 
 		}
 		engine.Feed(rec)
 		if r, ok := rec.(*record.HolderSearch); ok {
-			told[r.Dev] = true
+			told[r.Dev], unsaved = true, r.NotSaved
 		}
 	})
 	progress.end()
@@ -277,9 +277,12 @@ func (o *holdersOptions) search(ctx context.Context, k *subject, devices, known 
 	case outErr != nil:
 		return outErr
 	}
+	say := o.output.speaker()
+	if unsaved > 0 {
+		say.printf("%d pages that can have objects are not in the dump: other devices may have waited, and other objects held them\n", unsaved)
+	}
 	for _, d := range devices {
 		if !told[d.Addr] {
-			say := o.output.speaker()
 			say.printf("%s was freed during the search: nothing holds it any more\n", d.Name)
 		}
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-var errLZO = fmt.Errorf("%w: compressed by LZO (makedumpfile -l)", ErrRefused)
+// makedumpfile makes no ELF file of one that it has compressed, but compresses it anew.
+var errLZO = fmt.Errorf("%w: compressed by LZO (makedumpfile -l): makedumpfile -c FILE NEW makes one that is read", ErrRefused)
 
 // unpacker uncompresses pages.
 type unpacker struct {

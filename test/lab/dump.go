@@ -41,8 +41,11 @@ func (vm *VM) Dump(ctx context.Context, path string, format DumpFormat) error {
 	m := monitor{file: vm.qemu.monitor, in: bufio.NewReader(vm.qemu.monitor)}
 	stop := context.AfterFunc(ctx, func() { _ = m.file.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := m.run("qmp_capabilities", nil); err != nil {
-		return fmt.Errorf("dumping the guest's memory: %w", err)
+	if !vm.negotiated {
+		if err := m.run("qmp_capabilities", nil); err != nil {
+			return fmt.Errorf("dumping the guest's memory: %w", err)
+		}
+		vm.negotiated = true
 	}
 	err = m.run("dump-guest-memory", map[string]any{"paging": false, "protocol": "file:" + path, "format": format})
 	if err != nil {

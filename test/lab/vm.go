@@ -77,7 +77,8 @@ type VM struct {
 	cancel   context.CancelCauseFunc
 	working  sync.WaitGroup
 
-	dumping sync.Mutex // held while the monitor is spoken to
+	dumping    sync.Mutex // held while the monitor is spoken to
+	negotiated bool       // that the monitor takes commands; guarded by dumping
 
 	mu        sync.Mutex
 	lastID    uint32

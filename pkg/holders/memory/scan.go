@@ -36,7 +36,7 @@ func (s *Stats) Add(o Stats) {
 	}
 	s.Bytes += o.Bytes
 	s.Vanished += o.Vanished
-	s.NotSaved += o.NotSaved
+	s.NotSaved = max(s.NotSaved, o.NotSaved) // they are the same each time
 	s.Dropped += o.Dropped
 	s.Took += o.Took
 }
