@@ -97,12 +97,12 @@ func (t *imageTable) findEncoding(info vmcore.Info) error {
 		return err
 	}
 	for t.encoding = range encodings {
-		// mem_section is a symbol, and the note has what it points at.
-		if most := right[t.encoding]; most > 1 && most >= noted-2 {
+		// Not all: of some, such as mem_section, the note has what they point at.
+		if 2*right[t.encoding] > noted {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: of %d symbols none is where VMCOREINFO says", ErrNotUnderstood, noted)
+	return fmt.Errorf("%w: its %d symbols are not where VMCOREINFO says", ErrNotUnderstood, t.count)
 }
 
 func (t *imageTable) readTokens(table, index uint64) error {

@@ -44,11 +44,10 @@ func direct(physical uint64) uint64 { return directAt + physical }
 
 // machine is what a dump is made of.
 type machine struct {
-	memory   []byte
-	info     map[string]string
-	symbols  []testSymbol
-	encoding encoding
-	leftOut  uint64 // physical address of a page that was not saved; 0: none
+	memory  []byte
+	info    map[string]string
+	symbols []testSymbol
+	leftOut uint64 // physical address of a page that was not saved; 0: none
 }
 
 type testSymbol struct {

@@ -151,8 +151,12 @@ func (k kdump) file() []byte {
 func packZlib(page []byte) ([]byte, uint32) {
 	var b bytes.Buffer
 	z := zlib.NewWriter(&b)
-	z.Write(page)
-	z.Close()
+	if _, err := z.Write(page); err != nil {
+		panic(err) // into memory
+	}
+	if err := z.Close(); err != nil {
+		panic(err)
+	}
 	return b.Bytes(), compressedZlib
 }
 

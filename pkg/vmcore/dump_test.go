@@ -93,8 +93,11 @@ func TestKdump(t *testing.T) {
 					wantNotSaved(t, d, n*PageSize)
 				}
 				want := []Range{
-					{0, 3 * PageSize}, {5 * PageSize, PageSize}, {100 * PageSize, 300 * PageSize},
-					{40_000 * PageSize, PageSize}, {70_000 * PageSize, 2 * PageSize},
+					{0, 3 * PageSize},
+					{5 * PageSize, PageSize},
+					{100 * PageSize, 300 * PageSize},
+					{40_000 * PageSize, PageSize},
+					{70_000 * PageSize, 2 * PageSize},
 				}
 				if got := d.Memory(); !slices.Equal(got, want) {
 					t.Errorf("%s: the machine had memory at %x, want %x", form, got, want)
