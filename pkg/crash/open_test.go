@@ -164,6 +164,35 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 	}
 }
 
+// The kernel notes when it crashed; its own clock stood still a moment before.
+func TestTimeOfACrash(t *testing.T) {
+	for name, c := range map[string]struct {
+		crashed string
+		clock   bool // can be read
+		want    Clock
+	}{
+		"noted":      {"1763840003", true, Clock{time.Unix(1763840003, 0), 123 * time.Second}},
+		"only noted": {"1763840003", false, Clock{When: time.Unix(1763840003, 0)}},
+		"not known":  {"", false, Clock{}},
+	} {
+		m := newMachine()
+		if !c.clock {
+			m.put(physVariables+0x400+24, 0) // xtime_sec of shadow_timekeeper
+		}
+		if c.crashed != "" {
+			m.info["CRASHTIME"] = c.crashed
+		}
+		m.tell(fromBase)
+		k, err := Open(t.Context(), m.dump(t), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !k.Clock.When.Equal(c.want.When) || k.Clock.Boottime != c.want.Boottime {
+			t.Errorf("%s: %+v, want %+v", name, k.Clock, c.want)
+		}
+	}
+}
+
 func TestOpenInterrupted(t *testing.T) {
 	m := newMachine()
 	m.tell(fromBase)
