@@ -25,12 +25,12 @@ const (
 type encoding uint8
 
 const (
-	// fromPlace: what is to be added to the place of the number itself; since 7.0.
+	// fromPlace: what is to be added to the place of the number itself (a081b5789255).
 	fromPlace encoding = iota
 	// fromBase: what is to be added to kallsyms_relative_base.
 	fromBase
 	// fromBaseBelow: the same for a negative number, less 1; others are addresses of
-	// per-CPU memory. Up to 6.14.
+	// per-CPU memory. It was CONFIG_KALLSYMS_ABSOLUTE_PERCPU, which 6.12 has.
 	fromBaseBelow
 	encodings
 )

@@ -173,10 +173,10 @@ func (o *opener) findClock() error {
 
 // timekeeper is where the struct timekeeper of the calendar's clock is.
 func (o *opener) timekeeper() (uint64, bool) {
-	if at, ok := o.address("shadow_timekeeper"); ok { // up to 6.12
+	if at, ok := o.address("shadow_timekeeper"); ok { // 5.10 to 6.12
 		return at, true
 	}
-	at, ok := o.address("timekeeper_data") // an array, since 6.17
+	at, ok := o.address("timekeeper_data") // an array, in 7.3
 	if !ok {
 		at, ok = o.address("tk_core")
 	}
