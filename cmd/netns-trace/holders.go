@@ -74,9 +74,9 @@ their symbols in a dump: --symbols names the System.map, a saved /proc/kallsyms,
 vmlinux of that kernel. The dump may be ELF, or compressed by makedumpfile (zlib, zstd,
 snappy) or QEMU.
 
-The search only reads, takes no lock of the kernel, asks nothing of its network stack, and keeps
-to one processor. On a running machine it needs CAP_SYS_RAWIO and CAP_SYSLOG, which root has, a kernel with
-BTF, 5.10 or newer, on x86-64, and no lockdown.`
+The search only reads, takes no lock of the kernel, asks nothing of its network stack,
+and keeps to one processor. On a running machine it needs CAP_SYS_RAWIO and CAP_SYSLOG,
+which root has, a kernel with BTF, 5.10 or newer, on x86-64, and no lockdown.`
 
 const holdersExample = `  sudo netns-trace holders                  what holds the devices that wait
   sudo netns-trace holders veth1            what holds veth1
