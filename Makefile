@@ -49,9 +49,9 @@ test-unit: ## unit tests with the race detector; boots nothing
 	$(GOTEST) -race -short ./...
 
 .PHONY: test-kernels
-test-kernels: ## the lab's own tests and the scenarios, on all kernels
+test-kernels: ## the lab's own tests, crash dumps and the scenarios, on all kernels
 	@$(NEED) $(LAB_PACKAGES)
-	$(GOTEST) -each -timeout 80m -p 1 ./test/lab ./test/scenarios
+	$(GOTEST) -each -timeout 80m -p 1 ./test/lab ./test/crashdump ./test/scenarios
 
 .PHONY: test-readers
 test-readers: ## what is exported, the HTML page, the metrics and the DaemonSet, read by what they are for

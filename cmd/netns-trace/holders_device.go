@@ -11,9 +11,16 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/identity"
 )
 
+// netnsNames are the names of network namespaces.
+type netnsNames interface {
+	// Host is the inode number of the machine's own namespace, 0 if it is not known.
+	Host() uint32
+	Netns(inode uint32, hintPIDs ...int) (identity.Netns, bool)
+}
+
 // pickDevice finds the device that an argument means: a name, an ifindex, or either
 // after a namespace and a colon, which no name of a device has.
-func pickDevice(arg string, devices []*holders.Device, names *identity.Namer) (*holders.Device, error) {
+func pickDevice(arg string, devices []*holders.Device, names netnsNames) (*holders.Device, error) {
 	netns, name, scoped := strings.Cut(arg, ":")
 	if !scoped {
 		netns, name = "", arg
@@ -51,7 +58,7 @@ func named(devices []*holders.Device, name string) []*holders.Device {
 	return list
 }
 
-func isNetns(word string, inode uint32, names *identity.Namer) bool {
+func isNetns(word string, inode uint32, names netnsNames) bool {
 	if word == strconv.FormatUint(uint64(inode), 10) {
 		return true
 	}
@@ -62,7 +69,7 @@ func isNetns(word string, inode uint32, names *identity.Namer) bool {
 	return ok && (word == known.Name || word == known.Container.Name || known.Container.ID != "" && strings.HasPrefix(known.Container.ID, word))
 }
 
-func netnsWord(inode uint32, names *identity.Namer) string {
+func netnsWord(inode uint32, names netnsNames) string {
 	if inode == names.Host() {
 		return identity.FromHost
 	}

@@ -16,6 +16,9 @@ import (
 // replaced between two looks at the count, by one where the search had been already (a
 // cached route is), and a reference may have had no object yet, in a system call.
 func (s *search) again(d *Device, attempt int, doubted map[*Device]bool) bool {
+	if s.options.Still {
+		return false
+	}
 	if s.moved[d] {
 		return attempt < s.options.Attempts
 	}
@@ -27,6 +30,9 @@ func (s *search) again(d *Device, attempt int, doubted map[*Device]bool) bool {
 // watch notes which devices' references change. Their sum may be the same again by now:
 // where references come and go it often is.
 func (s *search) watch() {
+	if s.options.Still {
+		return
+	}
 	started := time.Now()
 	s.memory.Forget()
 	for _, d := range s.devices {
@@ -41,6 +47,9 @@ func (s *search) watch() {
 
 // lookAgain drops what is no longer there, and reads the devices' counts anew.
 func (s *search) lookAgain(ctx context.Context, after time.Duration) error {
+	if s.options.Still {
+		return nil
+	}
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("searching memory: %w", ctx.Err())

@@ -25,6 +25,8 @@ type Options struct {
 	// Attempts is how often a device is searched for whose references are not explained
 	// and changed meanwhile; 0 is once.
 	Attempts int
+	// Still says that the memory does not change: nothing is looked at twice.
+	Still bool
 }
 
 // maxHits bounds what is kept of what was found: 24 bytes each.
@@ -272,7 +274,7 @@ func (s *search) tell(d *Device, emit func(record.Record)) {
 		Time: now, Dev: d.Addr, Name: d.Name, Ifindex: d.Ifindex, Netns: d.Netns, Kind: d.Kind,
 		State: d.State.String(), Waiting: d.State == Unregistered,
 		Usage: d.Count, UsageKnown: d.CountKnown, Moved: s.moved[d],
-		Free: s.free[d], Bytes: s.stats.Bytes, Pages: s.stats.Read(), Vanished: s.stats.Vanished, Dropped: s.stats.Dropped,
+		Free: s.free[d], Bytes: s.stats.Bytes, Pages: s.stats.Read(), Vanished: s.stats.Vanished, NotSaved: s.stats.NotSaved, Dropped: s.stats.Dropped,
 		TookNS: uint64(s.stats.Took), Untyped: s.untyped,
 	}
 	end.Own, end.OwnKnown = s.own(d)

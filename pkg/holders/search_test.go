@@ -63,14 +63,14 @@ func TestADeviceThatWaitsIsFoundByItsShape(t *testing.T) {
 	if devices, err := k.Waiting(); err != nil || len(devices) != 0 {
 		t.Fatalf("on a stack: %+v, %v", devices, err)
 	}
-	devices, err := k.FindUnregistered(t.Context(), Options{})
+	devices, _, err := k.FindUnregistered(t.Context(), Options{})
 	if err != nil || len(devices) != 1 || devices[0].Name != "hold7" {
 		t.Errorf("%+v, %v", devices, err)
 	}
 	m.put(slabObject(theDevice), map[int]uint64{256: 0}) // its free pointer, decoded, is no object's
 	m.put(pagesAt+8*metaBytes, map[int]uint64{48: 0})    // its memory was given back
 	k.memory.Forget()
-	if devices, err := k.FindUnregistered(t.Context(), Options{}); err != nil || len(devices) != 0 {
+	if devices, _, err := k.FindUnregistered(t.Context(), Options{}); err != nil || len(devices) != 0 {
 		t.Errorf("in a free page: %+v, %v", devices, err)
 	}
 }

@@ -11,21 +11,22 @@ import (
 
 // FindUnregistered searches the whole memory for devices that wait in unregistration.
 // [Kernel.Waiting] finds them at once where a thread waits; this finds those too that
-// no thread is seen to wait for. A device's memory is told by the empty list close_list,
+// no thread is seen to wait for. notSaved is how many pages that can have objects are not
+// in a dump. A device's memory is told by the empty list close_list,
 // which points at itself, and then by all that makes a device one.
-func (k *Kernel) FindUnregistered(ctx context.Context, o Options) ([]*Device, error) {
+func (k *Kernel) FindUnregistered(ctx context.Context, o Options) (found []*Device, notSaved uint64, err error) {
 	list, ok := k.field("net_device.close_list")
 	if !ok {
-		return nil, fmt.Errorf("%w: no field net_device.close_list in its types", ErrMissing)
+		return nil, 0, fmt.Errorf("%w: no field net_device.close_list in its types", ErrMissing)
 	}
 	limits := memory.Limits{BytesPerSecond: o.BytesPerSecond, MaxHits: 1}
 	if o.Progress != nil {
 		limits.Progress = func(done, total uint64) { o.Progress(1, done, total) }
 	}
 	p := &deviceShapes{kernel: k, list: uint64(list.Offset)}
-	_, _, err := k.memory.Scan(ctx, p, limits)
+	_, stats, err := k.memory.Scan(ctx, p, limits)
 	k.memory.Forget()
-	return p.found, err
+	return p.found, stats.NotSaved, err
 }
 
 // deviceShapes is the pattern of a device that waits.

@@ -185,6 +185,11 @@ func (b *builder) addLine(line []byte, tooLong bool) error {
 		}
 		return nil
 	}
+	return b.add(l)
+}
+
+// add takes one symbol; the slices are copied.
+func (b *builder) add(l kallsymsLine) error {
 	if len(b.s.addrs) >= maxSymbols || len(b.s.names)+len(l.name) >= maxNameBytes {
 		return fmt.Errorf("more than %d symbols or %d bytes of names", maxSymbols, maxNameBytes)
 	}

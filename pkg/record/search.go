@@ -80,6 +80,11 @@ type HolderSearch struct {
 
 	Bytes, Pages, Vanished, Dropped uint64 // what was searched
 	TookNS                          uint64
+	// Dump is the release of the kernel whose crash dump was searched; "": a running
+	// kernel's memory was.
+	Dump string
+	// NotSaved is how many pages that can have objects are not in the dump.
+	NotSaved uint64
 	// Untyped are the modules whose types the kernel does not tell.
 	Untyped []string
 }

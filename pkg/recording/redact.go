@@ -50,7 +50,7 @@ var redactedKept = map[string]bool{
 	"Loss.Detector": true, "Loss.Cause": true, "ModuleLoad.Name": true,
 	"RefSite.Place": true, "RefSite.Family": true, "RefTrace.Family": true, "OpenSocket.Protocol": true,
 	"HeldObject.Field": true, "HeldObject.Cache": true, "HeldObject.Family": true, "HeldFact.Name": true,
-	"Socket.Protocol": true, "HolderSearch.Kind": true, "HolderSearch.State": true, "HolderSearch.Untyped": true,
+	"Socket.Protocol": true, "HolderSearch.Kind": true, "HolderSearch.State": true, "HolderSearch.Untyped": true, "HolderSearch.Dump": true,
 }
 
 // redactedKinds are what the replacement of a string is called; others are "name".

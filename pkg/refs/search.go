@@ -96,8 +96,8 @@ func (s *Searches) searched(r *record.HolderSearch, objects []*record.HeldObject
 			emit(f)
 		}
 	}
-	// What was dropped may be what explains them.
-	if a.known && a.unexplained() > 0 && !r.Moved && r.Dropped == 0 {
+	// What was dropped, or not saved, may be what explains them.
+	if a.known && a.unexplained() > 0 && !r.Moved && r.Dropped == 0 && r.NotSaved == 0 {
 		emit(s.leaked(r, objects, a, j))
 	}
 }
@@ -112,6 +112,9 @@ func (s *Searches) finding(r *record.HolderSearch, kind string, parts ...any) *f
 		Evidence: s.known.Evidence(finding.Refs, howSearch(r)),
 		Details:  map[string]any{"device_state": r.State},
 	}
+	if r.Dump != "" {
+		f.Details["crash_dump_of"] = r.Dump
+	}
 	lose := func(cause string, n uint64) {
 		if n == 0 {
 			return
@@ -123,13 +126,18 @@ func (s *Searches) finding(r *record.HolderSearch, kind string, parts ...any) *f
 		f.Evidence.Complete = false
 	}
 	lose("pages_vanished", r.Vanished)
+	lose("pages_not_saved", r.NotSaved)
 	lose("pointers_dropped", r.Dropped)
 	return f
 }
 
 func howSearch(r *record.HolderSearch) string {
-	return fmt.Sprintf("search of the kernel's memory: %d MiB of it in %d pages that can have objects, in %s",
-		r.Bytes>>20, r.Pages, time.Duration(r.TookNS).Round(10*time.Millisecond))
+	of := "the kernel's memory"
+	if r.Dump != "" {
+		of = "a crash dump of Linux " + r.Dump
+	}
+	return fmt.Sprintf("search of %s: %d MiB of it in %d pages that can have objects, in %s",
+		of, r.Bytes>>20, r.Pages, time.Duration(r.TookNS).Round(10*time.Millisecond))
 }
 
 func called(r *record.HolderSearch, f *finding.Finding) string {
@@ -182,6 +190,11 @@ func (s *Searches) held(r *record.HolderSearch, objects []*record.HeldObject, a 
 	if r.Dropped > 0 {
 		f.Facts = append(f.Facts, finding.Fact{
 			Label: "dropped", Text: fmt.Sprintf("%d pointers were found that could not be kept: search for fewer devices", r.Dropped),
+		})
+	}
+	if r.NotSaved > 0 {
+		f.Facts = append(f.Facts, finding.Fact{
+			Label: "not saved", Text: fmt.Sprintf("%d pages that can have objects are not in the dump: what they had is not known", r.NotSaved),
 		})
 	}
 	f.Facts = append(f.Facts, finding.Fact{Label: "searched", Text: f.Evidence.How})

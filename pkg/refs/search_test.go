@@ -4,6 +4,7 @@ package refs
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -224,5 +225,40 @@ func TestEveryFamilyHasWords(t *testing.T) {
 		if family.words == "" {
 			t.Errorf("%s has no words", name)
 		}
+	}
+}
+
+// A page that was left out of a crash dump may have the object that explains a reference,
+// and the process that has a socket open.
+func TestNothingLooksLeakedWhereADumpHasNotAllOfTheMemory(t *testing.T) {
+	dumped := searchOf(3)
+	dumped.Dump, dumped.NotSaved = "6.12.117", 152
+	socket := heldObject("socket", "llc_sock.dev", true)
+	socket.Sockets = []record.Socket{llc()}
+	got := run(socket, dumped)
+	if len(got) != 2 || got[0].Kind != KindHeld || got[1].Kind != KindHolder {
+		t.Fatalf("findings %+v", got)
+	}
+	for _, f := range got {
+		if f.Evidence.Complete || f.Evidence.Lost["pages_not_saved"] != 152 || f.Details["crash_dump_of"] != "6.12.117" {
+			t.Errorf("%s: evidence %+v, details %v", f.Kind, f.Evidence, f.Details)
+		}
+		if !strings.HasPrefix(f.Evidence.How, "search of a crash dump of Linux 6.12.117: 64 MiB of it") {
+			t.Errorf("%s: how %q", f.Kind, f.Evidence.How)
+		}
+	}
+	const fact = "152 pages that can have objects are not in the dump: what they had is not known"
+	if !slices.Contains(got[0].Facts, finding.Fact{Label: "not saved", Text: fact}) {
+		t.Errorf("facts %+v", got[0].Facts)
+	}
+	const release = "closing the socket (inode 1204); which process has it is not in what was saved"
+	if got[1].Details["release"] != release {
+		t.Errorf("release %v", got[1].Details["release"])
+	}
+
+	// With all of it there is nothing to doubt.
+	dumped.NotSaved = 0
+	if got := run(socket, dumped); len(got) != 3 || got[2].Kind != KindLeaked {
+		t.Errorf("findings %+v", got)
 	}
 }

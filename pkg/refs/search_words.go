@@ -155,6 +155,8 @@ func releaseWords(r *record.HolderSearch, o *record.HeldObject, family foundFami
 		switch {
 		case sock.Inode == 0:
 			parts = append(parts, "no process has the socket: it is the kernel's own, or about to be freed")
+		case len(sock.Owners) == 0 && r.NotSaved > 0:
+			parts = append(parts, fmt.Sprintf("closing the socket (inode %d); which process has it is not in what was saved", sock.Inode))
 		case len(sock.Owners) == 0:
 			parts = append(parts, fmt.Sprintf("closing the socket (inode %d), of which no process has a descriptor: "+
 				"it may be in flight in a message of another socket (SCM_RIGHTS)", sock.Inode))

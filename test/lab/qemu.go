@@ -45,6 +45,9 @@ func qemuArgs(c Config, initrd string) []string {
 			// An Ethernet device, on a hub that nothing else is on: nothing leaves the guest.
 			"-netdev", "hubport,id=nic,hubid=0", "-device", "virtio-net-pci,netdev=nic,romfile=")
 	}
+	if c.Dumps {
+		args = append(args, "-chardev", "socket,id=monitor,fd=5", "-mon", "chardev=monitor,mode=control")
+	}
 	if c.Disk != "" {
 		args = append(args,
 			"-drive", "if=none,id=root,format=raw,snapshot=on,file="+strings.ReplaceAll(c.Disk, ",", ",,"),
@@ -70,6 +73,7 @@ func kernelCommandLine(c Config) string {
 type qemu struct {
 	console *os.File
 	agent   *os.File
+	monitor *os.File      // nil unless asked for
 	ended   chan struct{} // closed when err is set
 	err     error         // why it ended, nil after exit code 0
 }
@@ -93,10 +97,20 @@ func startQEMU(ctx context.Context, c Config, initrd string) (*qemu, error) {
 	defer lineEnd.Close()
 	cmd := exec.CommandContext(ctx, program, qemuArgs(c, initrd)...)
 	cmd.ExtraFiles = []*os.File{consoleEnd, lineEnd}
+	q := &qemu{console: console, agent: line, ended: make(chan struct{})}
+	if c.Dumps {
+		monitor, monitorEnd, err := socketPair("monitor")
+		if err != nil {
+			q.close()
+			return nil, err
+		}
+		defer monitorEnd.Close()
+		q.monitor = monitor
+		cmd.ExtraFiles = append(cmd.ExtraFiles, monitorEnd)
+	}
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
 	stderr := &boundedBuffer{limit: 16 << 10}
 	cmd.Stdout, cmd.Stderr = stderr, stderr
-	q := &qemu{console: console, agent: line, ended: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
 		// The parent of a death signal is a thread, not a process: it must live
@@ -114,11 +128,19 @@ func startQEMU(ctx context.Context, c Config, initrd string) (*qemu, error) {
 		close(q.ended)
 	}()
 	if err := <-started; err != nil {
-		console.Close()
-		line.Close()
+		q.close()
 		return nil, fmt.Errorf("starting %s: %w", qemuProgram, err)
 	}
 	return q, nil
+}
+
+// close closes the lines to the emulator.
+func (q *qemu) close() {
+	q.console.Close()
+	q.agent.Close()
+	if q.monitor != nil {
+		q.monitor.Close()
+	}
 }
 
 func socketPair(name string) (ours, theirs *os.File, err error) {

@@ -42,6 +42,8 @@ type Config struct {
 	// Icount makes time a count of executed instructions, with one processor, for
 	// measuring. See [qemuArgs].
 	Icount bool
+	// Dumps has [VM.Dump] work.
+	Dumps bool
 	// ConsoleLog is a file that gets everything the kernel prints; may be empty.
 	ConsoleLog string
 	// HangLimit is how long the guest may be silent; 0 means [DefaultHangLimit].
@@ -74,6 +76,9 @@ type VM struct {
 	heard    atomic.Int64  // when the last frame came, in Unix nanoseconds
 	cancel   context.CancelCauseFunc
 	working  sync.WaitGroup
+
+	dumping    sync.Mutex // held while the monitor is spoken to
+	negotiated bool       // that the monitor takes commands; guarded by dumping
 
 	mu        sync.Mutex
 	lastID    uint32
@@ -266,8 +271,7 @@ func (vm *VM) cleanup() {
 	if vm.qemu != nil {
 		<-vm.dead
 		// The pings, blocked or not, end with the line.
-		vm.qemu.agent.Close()
-		vm.qemu.console.Close()
+		vm.qemu.close()
 		vm.working.Wait()
 	}
 	if vm.log != nil {

@@ -5,6 +5,7 @@ package memory
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/bits"
 	"testing"
 
@@ -32,6 +33,7 @@ type machine struct {
 	ram     [ramPages * PageSize]byte
 	pages   [ramPages * structPage]byte
 	missing map[uint64]bool // pages of ram that cannot be read
+	unsaved bool            // they were not saved
 }
 
 var errGone = errors.New("gone")
@@ -60,6 +62,9 @@ func (m *machine) Read(b []byte, addr uint64) error {
 		return from(m.pages[:], pagesAt)
 	case addr >= ramAt:
 		for page := addr &^ (PageSize - 1); page < addr+uint64(len(b)); page += PageSize {
+			if m.missing[page] && m.unsaved {
+				return fmt.Errorf("page %#x: %w", page, ErrNotSaved)
+			}
 			if m.missing[page] {
 				return errGone
 			}

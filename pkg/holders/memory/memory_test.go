@@ -201,8 +201,16 @@ func TestPagesThatVanishAreSkippedAndCounted(t *testing.T) {
 	}
 	m.missing[pageAddr(43)], m.missing[pageAddr(49)] = true, true
 	hits, stats, err := memory.Scan(t.Context(), NewTargets([]uint64{ramAt + 0x100}), Limits{MaxHits: 100})
-	if err != nil || len(hits) != 8 || stats.Vanished != 2 {
-		t.Errorf("%d hits, %d pages vanished, %v", len(hits), stats.Vanished, err)
+	if err != nil || len(hits) != 8 || stats.Vanished != 2 || stats.NotSaved != 0 {
+		t.Errorf("%d hits, %d pages vanished, %d not saved, %v", len(hits), stats.Vanished, stats.NotSaved, err)
+	}
+	// Of a saved memory they are told apart, and are the same in each search.
+	m.unsaved = true
+	_, again, err := memory.Scan(t.Context(), NewTargets([]uint64{ramAt + 0x100}), Limits{MaxHits: 100})
+	first := again
+	again.Add(first)
+	if err != nil || first.Vanished != 0 || again.NotSaved != 2 {
+		t.Errorf("%d pages vanished, %d not saved, %v", first.Vanished, again.NotSaved, err)
 	}
 }
 

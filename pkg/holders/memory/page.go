@@ -54,7 +54,7 @@ func newPageLayout(types *structs.Set) (pageLayout, error) {
 		"flags": &l.flags, "mapping": &l.mapping, "_refcount": &l.count, "_mapcount": &l.typ,
 	} {
 		f, ok := types.FieldOf(page, name)
-		if !ok {
+		if !ok || uint64(f.Offset)+8 > l.size {
 			return l, fmt.Errorf("%w: no field page.%s", ErrLayout, name)
 		}
 		*at = f.Offset
@@ -66,7 +66,9 @@ func newPageLayout(types *structs.Set) (pageLayout, error) {
 			return l, fmt.Errorf("%w: no field page.compound_head", ErrLayout)
 		}
 	}
-	l.head = head.Offset
+	if l.head = head.Offset; uint64(l.head)+8 > l.size {
+		return l, fmt.Errorf("%w: no field page.compound_head", ErrLayout)
+	}
 	for name, mask := range map[string]*uint64{
 		"PG_reserved": &l.reserved, "PG_slab": &l.slab, "PG_lru": &l.lru, "PG_swapbacked": &l.swapBacked,
 	} {

@@ -20,7 +20,8 @@ const PageSize = 4096
 
 // Reader is a kernel's memory.
 type Reader interface {
-	// Read fills b with what is at a virtual address.
+	// Read fills b with what is at a virtual address. Of a saved memory it returns an
+	// error wrapping [ErrNotSaved] where there was memory, and it was not saved.
 	Read(b []byte, addr uint64) error
 	// Segments are what can be read.
 	Segments() []kernel.Segment
@@ -34,6 +35,9 @@ type Symbols interface {
 
 // ErrLayout says that memory is not laid out as this package knows it.
 var ErrLayout = errors.New("the kernel's memory is not laid out as expected")
+
+// ErrNotSaved says that memory was there, and is not among what was saved.
+var ErrNotSaved = errors.New("the memory was not saved")
 
 // Memory is a kernel's memory and how to find things in it. It is not safe for
 // concurrent use. What is read is kept for a while: see [Memory.Forget].
@@ -114,6 +118,9 @@ func (m *Memory) findCPUs(symbols Symbols) error {
 	n, err := m.countCPUs(symbols)
 	if err != nil {
 		return err
+	}
+	if n == 0 {
+		return fmt.Errorf("%w: no processors", ErrLayout)
 	}
 	const most = 8192 // NR_CPUS of any kernel
 	for cpu := range min(n, most) {

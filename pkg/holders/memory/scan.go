@@ -4,6 +4,7 @@ package memory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -20,6 +21,7 @@ type Stats struct {
 	Pages    [pageClasses]uint64 // by class; those not read too
 	Bytes    uint64              // read and searched
 	Vanished uint64              // pages that could not be read
+	NotSaved uint64              // pages that were to be searched, and are not in what was saved
 	Dropped  uint64              // hits beyond the most that are kept
 	Took     time.Duration
 }
@@ -34,6 +36,7 @@ func (s *Stats) Add(o Stats) {
 	}
 	s.Bytes += o.Bytes
 	s.Vanished += o.Vanished
+	s.NotSaved = max(s.NotSaved, o.NotSaved) // they are the same each time
 	s.Dropped += o.Dropped
 	s.Took += o.Took
 }
@@ -113,7 +116,7 @@ func (s *scan) part(ctx context.Context, start, n uint64) error {
 	if err := m.reader.Read(meta, first); err != nil {
 		// A hole in the struct pages may begin anywhere: halve until it is found.
 		if n == 1 {
-			s.stats.Vanished++
+			s.missing(err)
 			return nil
 		}
 		if err := s.part(ctx, start, n/2); err != nil {
@@ -164,7 +167,7 @@ func (s *scan) run(ctx context.Context, start, size uint64, class PageClass) err
 	b := s.buffer[:size]
 	if err := s.memory.reader.Read(b, start); err != nil {
 		if size == PageSize {
-			s.stats.Vanished++
+			s.missing(err)
 			return nil
 		}
 		half := size / 2 &^ (PageSize - 1)
@@ -182,6 +185,15 @@ func (s *scan) run(ctx context.Context, start, size uint64, class PageClass) err
 		s.hits = append(s.hits, Hit{start + uint64(offset), target, class})
 	})
 	return s.pace(ctx)
+}
+
+// missing counts a page that could not be read.
+func (s *scan) missing(err error) {
+	if errors.Is(err, ErrNotSaved) {
+		s.stats.NotSaved++
+	} else {
+		s.stats.Vanished++
+	}
 }
 
 // pace waits until no more has been read than may be.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 
 	"github.com/netns-trace/netns-trace/test/lab"
 )
@@ -15,9 +16,11 @@ func run(ctx context.Context, in *interrupts, args []string) (code int, err erro
 	m := newMachine("run")
 	timeout := m.flags.Duration("timeout", 0, "kill the command after this time")
 	stdin := m.flags.Bool("i", false, "pass on standard input")
+	dump := m.flags.String("dump", "", "when the command has ended, write the guest's memory to this file: compressed if its name ends in .kdump, else ELF")
 	if err := m.flags.Parse(args); err != nil {
 		return 2, err
 	}
+	m.config.Dumps = *dump != ""
 	args = m.flags.Args()
 	if len(args) > 1 && args[1] == "--" {
 		args = append(args[:1:1], args[2:]...)
@@ -39,5 +42,13 @@ func run(ctx context.Context, in *interrupts, args []string) (code int, err erro
 		return 0, err
 	}
 	in.passTo(p.Signal)
-	return p.Wait()
+	code, err = p.Wait()
+	if err == nil && *dump != "" {
+		format := lab.DumpELF
+		if strings.HasSuffix(*dump, ".kdump") {
+			format = lab.DumpKdump
+		}
+		err = vm.Dump(ctx, *dump, format)
+	}
+	return code, err
 }
