@@ -51,7 +51,7 @@ func TestADumpIsNotLookedAtTwice(t *testing.T) {
 func TestWhenAProcessStartedIsToldOnlyIfTheClockIsKnown(t *testing.T) {
 	_, k := newMachine(t)
 	for name, c := range map[string]crash.Clock{"not known": {When: time.Unix(1, 0)}, "known": {When: time.Unix(100, 0), Boottime: time.Second}} {
-		k.fields["task_struct.start_boottime"] = k.fields["task_struct.pid"]
+		k.fields["task_struct.start_boottime"], _ = k.field("task_struct.pid") // any number but 0
 		_, owners, _ := searchDump(t, &Dump{Kernel: k, Clock: c})
 		if len(owners) != 1 || (owners[0].Thread.Start != 0) != (c.Boottime != 0) {
 			t.Errorf("%s: owners %+v", name, owners)
