@@ -106,6 +106,9 @@ type ledger struct {
 	// partial: the kernel refused sites, or there was no room for some.
 	partial bool
 	missed  missedHits
+
+	swept    time.Time     // when call traces were last gone through
+	sweeping time.Duration // and how long that took
 }
 
 // missedHits are those that the kernel did not hand to the program at all.

@@ -16,6 +16,10 @@ import (
 // for being balanced: longer than it takes from a hold to its put.
 const restingTraces = uint64(10 * time.Second)
 
+// sweepShare bounds the time that sweeps take to one part in so many: where devices are
+// many most traces tell something, and more than half of the room stays used.
+const sweepShare = 20
+
 // SweepLedger makes room for call traces once half of it is used: those of devices
 // that are gone, and of purposes for which a device has nothing left, tell nothing.
 // Counts are not touched.
@@ -31,9 +35,14 @@ func (s *Session) SweepLedger() error {
 	if used := state[stateTraces]; used < uint64(l.object.maps[ledgerMapRefTraces].MaxEntries())/2 {
 		return nil
 	}
+	if time.Since(l.swept) < sweepShare*l.sweeping {
+		return nil
+	}
+	began := time.Now()
 	if err := l.sweep(s.kernel.Symbols()); err != nil {
 		return fmt.Errorf("dropping call traces that tell nothing: %w", err)
 	}
+	l.swept, l.sweeping = time.Now(), time.Since(began)
 	return nil
 }
 
