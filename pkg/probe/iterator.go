@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/netns-trace/netns-trace/pkg/record"
@@ -46,6 +47,27 @@ func eachRecord(from io.Reader, use func(rec record.Record)) error {
 			return err
 		}
 		use(rec)
+	}
+}
+
+// eachRow runs an iterator whose program writes rows of one size, to the end. Each is
+// valid during the call of see, whose error ends it.
+func eachRow(it *link.Iter, size int, see func(raw []byte) error) error {
+	from, err := it.Open()
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	in, raw := bufio.NewReaderSize(patient{from}, 1<<15), make([]byte, size)
+	for {
+		if _, err := io.ReadFull(in, raw); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := see(raw); err != nil {
+			return err
+		}
 	}
 }
 

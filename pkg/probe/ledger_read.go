@@ -3,12 +3,9 @@
 package probe
 
 import (
-	"bufio"
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -59,31 +56,25 @@ type look struct {
 // eachLook reads all ledgers, one after the other: of 10,000 devices they are 27 MB. What
 // see is given is valid during its call.
 func (l *ledger) eachLook(see func(*look)) error {
-	from, err := l.object.iterators[ledgerProgLedgersIter].Open()
+	one := look{hits: make([]uint64, l.table.room)}
+	head := binary.Size(one.refLook)
+	err := eachRow(l.object.iterators[ledgerProgLedgersIter], head+8*l.table.room, func(raw []byte) error {
+		if _, err := binary.Decode(raw, binary.NativeEndian, &one.refLook); err != nil {
+			return err
+		}
+		if int(one.Sites) != l.table.room {
+			return fmt.Errorf("one has %d sites, not %d", one.Sites, l.table.room)
+		}
+		if _, err := binary.Decode(raw[head:], binary.NativeEndian, one.hits); err != nil {
+			return err
+		}
+		see(&one)
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("reading the ledgers of references: %w", err)
 	}
-	defer from.Close()
-	one := look{hits: make([]uint64, l.table.room)}
-	head := binary.Size(one.refLook)
-	in, raw := bufio.NewReaderSize(patient{from}, 1<<15), make([]byte, head+8*l.table.room)
-	for {
-		if _, err := io.ReadFull(in, raw); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("reading the ledgers of references: %w", err)
-		}
-		if _, err := binary.Decode(raw, binary.NativeEndian, &one.refLook); err != nil {
-			return fmt.Errorf("reading the ledgers of references: %w", err)
-		}
-		if int(one.Sites) != l.table.room {
-			return fmt.Errorf("reading the ledgers of references: one has %d sites, not %d", one.Sites, l.table.room)
-		}
-		if _, err := binary.Decode(raw[head:], binary.NativeEndian, one.hits); err != nil {
-			return fmt.Errorf("reading the ledgers of references: %w", err)
-		}
-		see(&one)
-	}
+	return nil
 }
 
 // RefLedgers returns the ledgers of the devices for which want says so, in the order
@@ -186,29 +177,16 @@ func (l *ledger) traces(wanted func(traceKey) bool, symbols *kernel.Symbols) (ma
 
 // eachTrace reads all call traces; see bpf/ledger_read.h for why in this way.
 func (l *ledger) eachTrace(f func(traceKey, *traceValue) error) error {
-	from, err := l.object.iterators[ledgerProgTracesIter].Open()
-	if err != nil {
-		return err
-	}
-	defer from.Close()
 	var one struct {
 		Key   traceKey
 		Value traceValue
 	}
-	in, raw := bufio.NewReaderSize(patient{from}, 1<<15), make([]byte, binary.Size(one))
-	for {
-		if _, err := io.ReadFull(in, raw); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
+	return eachRow(l.object.iterators[ledgerProgTracesIter], binary.Size(one), func(raw []byte) error {
 		if _, err := binary.Decode(raw, binary.NativeEndian, &one); err != nil {
 			return err
 		}
-		if err := f(one.Key, &one.Value); err != nil {
-			return err
-		}
-	}
+		return f(one.Key, &one.Value)
+	})
 }
 
 // knownStacks are stacks by the map that they are in and their number there. The traces
