@@ -22,6 +22,7 @@ const (
 	emptyKprobe        = "empty kprobe, raw_tp"
 	emptySyscall       = "empty tracepoint sys_enter_setns"
 	everything         = "netns-trace"
+	everythingSearch   = "netns-trace --refs search"
 	csumKprobe         = "netns-trace --only csum --avoid fentry"
 	histograms         = "ftrace kprobe + hist"
 	bpftraceCsumFentry = "bpftrace fentry, transitions by device"
@@ -78,7 +79,10 @@ func variants() []variant {
 	jumps.on, jumps.floor = []string{"reference"}, emptySites
 	kprobes := tracing(csumKprobe, "--only", probe.DetectorCsum, "--avoid", string(probe.Fentry))
 	kprobes.on, kprobes.floor = []string{"udp"}, emptyKprobe
+	search := tracing(everythingSearch, "--refs", "search")
+	search.on = []string{"life", "idle"}
 	return append(list,
+		search,
 		tracing(everything),
 		variant{name: emptyKprobe, argv: empty(kprobePlaces), on: []string{"udp", "clone", "setns", "dst"}},
 		variant{name: emptySites, argv: atSites(binDir + `empty ` + readyFile + ` $(for p in $places; do echo kprobe:$p; done)`), on: []string{"reference"}},

@@ -185,13 +185,18 @@ func openMemory() (*holders.Running, error) {
 			"A running kernel cannot be unlocked; netns-trace needs to have been started before there")
 	}
 	running, err := holders.OpenRunning()
+	return running, unreadable(err)
+}
+
+// unreadable adds to an error of opening the kernel's memory what it needs.
+func unreadable(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w: reading the kernel's memory needs root, or CAP_SYS_RAWIO (and no lockdown): try sudo", err)
+		return fmt.Errorf("%w: reading the kernel's memory needs root, or CAP_SYS_RAWIO (and no lockdown): try sudo", err)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%w: the search needs /proc/kcore (CONFIG_PROC_KCORE) and the kernel's types (CONFIG_DEBUG_INFO_BTF)", err)
+		return fmt.Errorf("%w: the search needs /proc/kcore (CONFIG_PROC_KCORE) and the kernel's types (CONFIG_DEBUG_INFO_BTF)", err)
 	}
-	return running, err
+	return err
 }
 
 // choose returns the devices to search for, and those that are known beside them; if

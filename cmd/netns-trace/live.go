@@ -52,6 +52,11 @@ func (t *tracing) trace(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if o.searches() {
+		if err := checkMemory(sys.access); err != nil {
+			return fmt.Errorf("--refs %s: %w", refsSearch, err)
+		}
+	}
 	if t.recorder, err = openRecorder(ctx, o.record); err != nil {
 		return err
 	}
@@ -117,6 +122,7 @@ func (t *tracing) start(names *identity.Namer, sys system) error {
 		ScansHolders:    plan.ScansHolders() || t.session.KeepsLedger(),
 		HoldersByKprobe: plan.HoldersByKprobe(),
 		DstExact:        t.session.DstExact(),
+		SearchesMemory:  t.searches(),
 	}
 	if t.session.FollowsObjects() {
 		setup.HoldersOneIn = t.options.sample.n()
@@ -135,6 +141,12 @@ func (t *tracing) start(names *identity.Namer, sys system) error {
 		return err
 	}
 	t.live = trace.NewLive(t.session, namer, engine, t.clock, setup)
+	if t.searches() {
+		t.live.Search = searchMemory(t.options.maxMBps)
+		t.live.Unsearched = func(err error) {
+			t.say.printf("note: what holds a device that waits was searched for in vain: %v\n", err)
+		}
+	}
 	return nil
 }
 

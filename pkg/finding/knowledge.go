@@ -89,6 +89,10 @@ func (k *Knowledge) ScansHolders() bool { return k.setup.ScansHolders }
 // HoldersByKprobe reports whether some holders are seen by kprobes.
 func (k *Knowledge) HoldersByKprobe() bool { return k.setup.HoldersByKprobe }
 
+// SearchesMemory reports whether the kernel's memory is searched for what holds a device
+// that has waited.
+func (k *Knowledge) SearchesMemory() bool { return k.setup.SearchesMemory }
+
 // DstExact reports whether a ledger of dst entries can be trusted, or is known when
 // not to be.
 func (k *Knowledge) DstExact() bool { return k.setup.DstExact }

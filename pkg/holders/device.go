@@ -222,6 +222,19 @@ func (k *Kernel) Devices() ([]*Device, error) {
 	return list, nil
 }
 
+// WaitingAt returns those of the devices at these addresses that are there and wait in
+// unregistration.
+func (k *Kernel) WaitingAt(addrs []uint64) []*Device {
+	k.memory.Forget()
+	var list []*Device
+	for _, addr := range addrs {
+		if d, err := k.readDevice(addr); err == nil && d.State == Unregistered {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
 // refcountBase is the reference count of a device that nobody holds: see
 // [kernel.Facts.RefcountBase].
 func (k *Kernel) refcountBase() (int32, bool) {

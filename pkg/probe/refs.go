@@ -53,7 +53,10 @@ var refsWaits = []point{
 const thingFreed = "devices being freed"
 
 func (o *RefsOptions) configure(spec *ebpf.CollectionSpec, k Kernel) error {
-	if o.Objects > 0 {
+	switch {
+	case o.NoObjects: // nor is there a need of their tables, which are megabytes
+		spec.Maps[refsMapHolders].MaxEntries, spec.Maps[refsMapStacks].MaxEntries = 1, 1
+	case o.Objects > 0:
 		spec.Maps[refsMapHolders].MaxEntries = o.Objects
 	}
 	perCPU, cpus := perCPUPlace(k)

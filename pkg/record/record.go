@@ -230,6 +230,9 @@ type Setup struct {
 	// HoldersOneIn: of objects that hold devices one in so many is followed, or was at
 	// some time since tracing started; 0 and 1: all.
 	HoldersOneIn uint32
+	// SearchesMemory: no holder is followed; the kernel's memory is searched for what
+	// holds a device that has waited, and a HolderSearch tells.
+	SearchesMemory bool
 }
 
 // Destination decodes the address given to connect(2): an IP address and port, or

@@ -66,6 +66,7 @@ type device struct {
 	told      bool
 	holders   holders
 	ledger    ledger
+	found     found
 	overPut   bool
 }
 
@@ -101,6 +102,11 @@ func (d *Detector) Observe(rec record.Record, emit func(*finding.Finding)) {
 	case *record.Holder, *record.RefLedger, *record.ThreadState:
 		d.looked(r)
 		return // no time has passed: a look's last record is its HolderScan
+	case *record.HeldObject:
+		d.foundObject(r)
+		return
+	case *record.HolderSearch:
+		d.searched(r, emit)
 	case *record.HolderScan:
 		for _, w := range d.inOrder() {
 			if w.firstSeen < r.Started && w.how != howConsole {
@@ -224,6 +230,7 @@ func (d *Detector) ends(key string, at uint64, end string, emit func(*finding.Fi
 	for _, family := range slices.Sorted(maps.Keys(w.ledger.told)) {
 		emit(d.ledgerReport(w, w.ledger.told[family], finding.Closed, at))
 	}
+	d.foundEnds(w, at, emit)
 	if w.overPut {
 		emit(d.overPut(w, finding.Closed, at))
 	}

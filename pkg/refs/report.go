@@ -44,6 +44,9 @@ func (d *Detector) report(w *device, state finding.State, kind string, at uint64
 		f.Summary = fmt.Sprintf("%s%s waits in unregistration: %s left", w.name, where, references(left))
 		d.balance(w, f, left)
 	}
+	if d.known.SearchesMemory() {
+		d.foundBalance(w, f)
+	}
 	return f
 }
 

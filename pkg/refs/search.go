@@ -69,6 +69,23 @@ type account struct {
 
 func (a account) unexplained() int64 { return a.references - a.certain - a.likely }
 
+// isLeaked reports whether what no object explains is to be told as such: what was
+// dropped, or not saved, may be what explains it.
+func (a account) isLeaked(r *record.HolderSearch) bool {
+	return a.known && a.unexplained() > 0 && !r.Moved && r.Dropped == 0 && r.NotSaved == 0
+}
+
+// countFamilies counts the objects that hold a device by their family.
+func countFamilies(objects []*record.HeldObject) map[string]int {
+	families := make(map[string]int)
+	for _, o := range objects {
+		if o.Means == record.PointerCounted {
+			families[o.Family]++
+		}
+	}
+	return families
+}
+
 func accountFor(r *record.HolderSearch, objects []*record.HeldObject) account {
 	a := account{references: int64(r.Usage) - int64(r.Own), known: r.UsageKnown && r.OwnKnown}
 	for _, o := range objects {
@@ -96,8 +113,7 @@ func (s *Searches) searched(r *record.HolderSearch, objects []*record.HeldObject
 			emit(f)
 		}
 	}
-	// What was dropped, or not saved, may be what explains them.
-	if a.known && a.unexplained() > 0 && !r.Moved && r.Dropped == 0 && r.NotSaved == 0 {
+	if a.isLeaked(r) {
 		emit(s.leaked(r, objects, a, j))
 	}
 }
@@ -150,16 +166,9 @@ func (s *Searches) held(r *record.HolderSearch, objects []*record.HeldObject, a 
 	if r.Waiting {
 		what = "waits in unregistration"
 	}
-	families := make(map[string]int)
-	for _, o := range objects {
-		if o.Means == record.PointerCounted {
-			families[o.Family]++
-		}
-	}
-	f.Details["holders"] = families
-	f.Details["pointers_without_reference"] = r.Plain
-	f.Details["objects_of_unknown_kind"] = r.Unknown
+	families := countFamilies(objects)
 	if !a.known {
+		foundDetails(f, r, families)
 		f.Count = a.certain + a.likely
 		f.Summary = fmt.Sprintf("%s %s: %s found; its usage count is not known", called(r, f), what, objectsWord(f.Count))
 		return f
@@ -174,10 +183,24 @@ func (s *Searches) held(r *record.HolderSearch, objects []*record.HeldObject, a 
 		Label: "references",
 		Text:  fmt.Sprintf("%d, beside %d that the device has of itself", a.references, r.Own),
 	})
+	foundFacts(f, r, families, a)
+	f.Facts = append(f.Facts, finding.Fact{Label: "searched", Text: f.Evidence.How})
+	return f
+}
+
+func foundDetails(f *finding.Finding, r *record.HolderSearch, families map[string]int) {
+	f.Details["holders"] = families
+	f.Details["pointers_without_reference"] = r.Plain
+	f.Details["objects_of_unknown_kind"] = r.Unknown
+}
+
+// foundFacts says what was found, and what stands in the way of knowing all.
+func foundFacts(f *finding.Finding, r *record.HolderSearch, families map[string]int, a account) {
+	foundDetails(f, r, families)
 	if len(families) > 0 {
 		f.Facts = append(f.Facts, finding.Fact{Label: "held by", Text: wordFamilies(families)})
 	}
-	if a.unexplained() < 0 {
+	if a.known && a.unexplained() < 0 {
 		f.Facts = append(f.Facts, finding.Fact{
 			Label: "too many",
 			Text:  fmt.Sprintf("%d more objects point at it than it has references", -a.unexplained()),
@@ -197,8 +220,6 @@ func (s *Searches) held(r *record.HolderSearch, objects []*record.HeldObject, a 
 			Label: "not saved", Text: fmt.Sprintf("%d pages that can have objects are not in the dump: what they had is not known", r.NotSaved),
 		})
 	}
-	f.Facts = append(f.Facts, finding.Fact{Label: "searched", Text: f.Evidence.How})
-	return f
 }
 
 func objectsWord(n int64) string {

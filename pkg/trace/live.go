@@ -29,6 +29,7 @@ type Live struct {
 	holders   holders
 	births    births
 	modules   modules
+	searches  searches
 	dst       dstNews
 
 	// Records counts what came out of the ring buffer.
@@ -37,6 +38,11 @@ type Live struct {
 	Processes Processes
 	// Attached, if not nil, is told what was attached because a module was loaded.
 	Attached func([]probe.Outcome)
+	// Search, if not nil, finds what holds the devices that have waited; then nothing
+	// else is asked for it.
+	Search MemorySearch
+	// Unsearched, if not nil, is told why such a search failed.
+	Unsearched func(error)
 }
 
 type lossKey struct{ detector, cause string }
@@ -68,6 +74,7 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 		_ = l.session.Interrupt()
 	})
 	defer stop()
+	defer l.searches.stop()
 	counted := time.Time{}
 	for ctx.Err() == nil && (done == nil || !done()) {
 		err := l.step(ctx, time.Now().Add(l.patience()))
@@ -81,6 +88,7 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 		if err := l.lookAtHolders(ctx); err != nil {
 			return err
 		}
+		l.lookAtSearches(ctx)
 		if time.Since(counted) >= countEvery {
 			counted = time.Now()
 			if err := l.session.SweepLedger(); err != nil {
@@ -194,7 +202,11 @@ func (l *Live) step(ctx context.Context, deadline time.Time) error {
 		return fmt.Errorf("decoding what this program's own probes wrote: %w", err)
 	}
 	l.Processes.observe(rec)
-	l.holders.observe(rec)
+	if l.Search != nil {
+		l.searches.observe(rec, time.Now())
+	} else {
+		l.holders.observe(rec)
+	}
 	l.births.observe(rec)
 	if r, ok := rec.(*record.ThreadSeen); ok {
 		if l.seen != nil { // nil: a scan was interrupted
