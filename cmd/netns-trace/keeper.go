@@ -17,7 +17,7 @@ import (
 )
 
 // measureEvery is how often the kernel measures the programs, from one turn of the
-// service to the next: a second of 15. In a flood it is a second of 5: there are four
+// service to the next: a second of 15. In a flood it is a second of 5: there are five
 // steps, and the host wants its CPU back.
 const (
 	measureEvery = 15 * time.Second
@@ -31,6 +31,8 @@ type keeper struct {
 	meter  budget.Meter
 	wants  *liveOptions // what the user wants
 	memory memory
+	// searchable: the kernel's memory can be searched.
+	searchable bool
 
 	share    float64
 	window   io.Closer // while the kernel measures
@@ -46,7 +48,7 @@ type keeper struct {
 func (k *keeper) set(o *monitorOptions) {
 	k.policy.Limit = float64(o.maxCPU)
 	k.wants = &o.live
-	k.policy.Steps = steps(k.wants)
+	k.policy.Steps = steps(k.wants, k.searchable)
 	k.memory.set(o)
 }
 
@@ -59,18 +61,25 @@ func (o *liveOptions) classes() []string {
 }
 
 // steps are those that leave out something, and leave one of the classes.
-func steps(o *liveOptions) []budget.Step {
+func steps(o *liveOptions, searchable bool) []budget.Step {
 	classes := o.classes()
 	refs := slices.Contains(classes, probe.DetectorRefs)
+	follows := refs && o.refs != refsSearch
 	var out []budget.Step
-	if refs {
+	if follows {
 		out = append(out, budget.NoStacks)
 	}
-	if refs && o.refs != refsSites && o.sample.n() < budget.OneIn {
+	if follows && o.refs != refsSites && o.sample.n() < budget.OneIn {
 		out = append(out, budget.Sampled)
 	}
 	off := 0
-	for _, step := range []budget.Step{budget.NoPackets, budget.NoLedgers} {
+	for _, step := range []budget.Step{budget.NoPackets, budget.BySearch, budget.NoLedgers} {
+		if step == budget.BySearch {
+			if follows && searchable {
+				out = append(out, step)
+			}
+			continue
+		}
 		left := slices.DeleteFunc(slices.Clone(classes), func(c string) bool { return slices.Contains(classesOff(step), c) })
 		now := len(classes) - len(left)
 		if len(left) > 0 && (now > off || step == budget.NoPackets && refs && o.hotSites) {
@@ -83,7 +92,7 @@ func steps(o *liveOptions) []budget.Step {
 // classesOff are those that a step leaves out.
 func classesOff(step budget.Step) []string {
 	switch step {
-	case budget.NoPackets:
+	case budget.NoPackets, budget.BySearch:
 		return []string{probe.DetectorCsum}
 	case budget.NoLedgers:
 		return []string{probe.DetectorCsum, probe.DetectorRefs, probe.DetectorDst}
@@ -104,6 +113,9 @@ func (k *keeper) leaveOut(o *liveOptions) {
 	o.leftOut = k.leaves()
 	o.hotSites = o.hotSites && k.policy.Step() < budget.NoPackets
 	o.sample = k.sample()
+	if k.policy.Step() == budget.BySearch {
+		o.refs, o.sample, o.device, o.jumps = refsSearch, 0, "", false
+	}
 	o.tableBytes = uint64(k.memory.tableRoom())
 }
 
@@ -115,9 +127,13 @@ func (k *keeper) sample() oneIn {
 	return k.wants.sample
 }
 
+// processCPU is what this process has taken but for searches of memory: those are few and
+// far between whatever is attached, and leaving out probes does not make them fewer.
+func processCPU(t *tracing) time.Duration { return userSpaceCPU() - t.live.SearchCPU() }
+
 // ready is when everything is attached: what it took to get there does not count.
 func (k *keeper) ready(t *tracing, now time.Time) {
-	k.meter.Skip(userSpaceCPU(), now)
+	k.meter.Skip(processCPU(t), now)
 	k.measured = now
 	k.memory.ready(t)
 	if room := t.session.TableRoom(); room > 1 {
@@ -143,7 +159,7 @@ func (k *keeper) thin(t *tracing) {
 	if err := t.session.TakeStacks(take); err != nil {
 		k.log.Error(err.Error())
 	}
-	if !take {
+	if !take && !t.searches() {
 		t.live.Lose(&record.Loss{Detector: probe.DetectorRefs, Cause: "budget_no_stacks", Count: 1, DetailOnly: true})
 	}
 }
@@ -169,7 +185,7 @@ func (k *keeper) turn(t *tracing, now time.Time) bool {
 		k.log.Warn("what the programs in the kernel take is not known, and not in the budget: " + err.Error())
 	}
 	k.measured = now
-	k.share = k.meter.Share(userSpaceCPU(), now)
+	k.share = k.meter.Share(processCPU(t), now)
 	again := k.judge(t, now)
 	return k.judgeMemory(now) || again
 }

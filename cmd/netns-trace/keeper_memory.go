@@ -47,7 +47,7 @@ func (m *memory) set(o *monitorOptions) {
 		m.policy.Limit = 1
 	}
 	m.policy.Steps = []budget.Step{budget.SmallTables}
-	if slices.Contains(steps(&o.live), budget.NoLedgers) {
+	if slices.Contains(steps(&o.live, false), budget.NoLedgers) {
 		m.policy.Steps = append(m.policy.Steps, budget.NoLedgers)
 	}
 	m.limitHeap(max(m.tables, m.tableRoom()))

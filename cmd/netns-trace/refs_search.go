@@ -45,6 +45,12 @@ func checkMemory(symbols kernel.SymbolAccess) error {
 	return nil
 }
 
+// canSearch reports whether memory can be searched.
+func canSearch() bool {
+	symbols, err := kernel.ReadSymbolAccess()
+	return err == nil && checkMemory(symbols) == nil
+}
+
 // searchMemory searches the running kernel's memory, on one processor, at a rate in
 // megabytes a second.
 func searchMemory(mbps uint64) trace.MemorySearch {

@@ -66,7 +66,7 @@ func runMonitor(ctx context.Context, o *monitorOptions, args []string) error {
 	if err := s.export(); err != nil {
 		return errors.Join(err, s.server.Close())
 	}
-	s.budget = keeper{log: s.log}
+	s.budget = keeper{log: s.log, searchable: canSearch()}
 	s.budget.set(o)
 	stop := s.guard()
 	err := s.trace(ctx)

@@ -13,7 +13,7 @@ import (
 
 const every = 15 * time.Second
 
-var all = []Step{NoStacks, Sampled, NoPackets, NoLedgers}
+var all = []Step{NoStacks, Sampled, NoPackets, BySearch, NoLedgers}
 
 // course is the steps that a policy takes while the share is that of each phase, as
 // "STEP@SECONDS".
@@ -50,11 +50,11 @@ func TestPolicy(t *testing.T) {
 		{
 			name: "over it for long: in the stated order, down to the last", policy: Policy{Limit: 0.01, Steps: all},
 			phases: []phase{{0.02, 10 * time.Minute}},
-			want:   "no stacks@30 sampling@75 no probes of packets@120 threads only@165",
+			want:   "no stacks@30 sampling@75 no probes of packets@120 references by search@165 threads only@210",
 		},
 		{
-			name: "a flood: at once", policy: Policy{Limit: 0.01, Steps: all}, phases: []phase{{0.5, time.Minute}},
-			want: "no stacks@0 sampling@15 no probes of packets@30 threads only@45",
+			name: "a flood: at once", policy: Policy{Limit: 0.01, Steps: all}, phases: []phase{{0.5, 2 * time.Minute}},
+			want: "no stacks@0 sampling@15 no probes of packets@30 references by search@45 threads only@60",
 		},
 		{
 			name: "it was enough, and it stays near the limit: nothing is taken in again", policy: Policy{Limit: 0.01, Steps: all},

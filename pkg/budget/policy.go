@@ -20,6 +20,7 @@ const (
 	NoStacks                // no call traces of references and of objects that hold devices
 	Sampled                 // most objects that hold devices: one in OneIn is followed
 	NoPackets               // no probe that is hit by each packet: class csum, and hot sites
+	BySearch                // no reference and no object is followed: memory is searched for what holds a device
 	NoLedgers               // nothing that is hit by each reference or routing entry: classes refs and dst
 	SmallTables             // of memory: most of the room in the kernel's tables
 )
@@ -38,6 +39,8 @@ func (s Step) String() string {
 		return "sampling"
 	case NoPackets:
 		return "no probes of packets"
+	case BySearch:
+		return "references by search"
 	case NoLedgers:
 		return "threads only"
 	case SmallTables:

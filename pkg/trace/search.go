@@ -43,8 +43,8 @@ type searches struct {
 	ended   time.Time // the last search; zero: there was none
 
 	running bool
-	begun   int
 	failed  uint64
+	spent   threadTimes
 	cancel  context.CancelFunc
 	results chan searchResult
 	worker  sync.WaitGroup
@@ -104,8 +104,8 @@ func (s *searches) due(now time.Time) []uint64 {
 func (s *searches) begin(ctx context.Context, search MemorySearch, devices []uint64) {
 	ctx, s.cancel = context.WithCancel(ctx)
 	s.running, s.results = true, make(chan searchResult, 1)
-	s.begun++
 	s.worker.Go(func() {
+		defer s.spent.begin()()
 		result := searchResult{devices: devices}
 		dropped := make(map[uint64]uint64)
 		result.err = search(ctx, devices, func(rec record.Record) {
@@ -176,5 +176,5 @@ func (l *Live) lookAtSearches(ctx context.Context) {
 	}
 }
 
-// Searches is how many searches of memory have begun, and whether one is under way.
-func (l *Live) Searches() (begun int, running bool) { return l.searches.begun, l.searches.running }
+// SearchCPU is how much CPU time searches of memory have taken.
+func (l *Live) SearchCPU() time.Duration { return l.searches.spent.total() }
