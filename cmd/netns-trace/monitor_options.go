@@ -56,7 +56,7 @@ func (o *monitorOptions) addFlags(f *pflag.FlagSet) {
 	f.Var(&oneOf{&o.logLevel, []string{"debug", "info", "warn", "error"}}, "log-level", "what is logged: debug, info, warn or error, and what is worse")
 	f.DurationVar(&o.settle, "settle", time.Minute, "an incident has ended when it has been over for so long")
 	f.DurationVar(&o.quietAfter, "quiet-after", 10*time.Minute, "one whose end cannot be seen, such as of packets, when it has been silent for so long")
-	f.Var(&o.maxCPU, "max-cpu", "leave out stacks, then most objects, then probes of packets, then all but threads, while tracing takes more than this `PERCENTAGE` of one CPU, such as 1% (default: no limit)")
+	f.Var(&o.maxCPU, "max-cpu", "leave out stacks, then most objects, then probes of packets, then references but for a search of memory, then all but threads, while tracing takes more than this `PERCENTAGE` of one CPU, such as 1% (default: no limit)")
 	f.Var(&o.maxMemory, "max-memory", "keep this process and its tables in the kernel together below this `SIZE`, such as 200M: with smaller tables, then with threads only (default: no limit)")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:9435", "serve /metrics, /healthz and /readyz for Prometheus at this `ADDRESS`; empty: do not")
 	f.StringVar(&o.tokenFile, "token-file", "", "ask who reads metrics for the bearer token in this `FILE`")

@@ -56,7 +56,7 @@ func newStateCollector() *stateCollector {
 		descCPU:         desc("cpu_seconds_total", "CPU time that this program takes, by part; that of its kernel programs is an estimate.", "part"),
 		descShare:       desc("cpu_ratio", "What this program took of one CPU, its kernel programs included, when it was last measured."),
 		descLimit:       desc("cpu_limit_ratio", "How much it may take; 0: there is no limit."),
-		descStep:        desc("budget_step", "What is left out to stay below the limit. 0: nothing, 1: stacks, 2: also most objects that hold devices, 3: also csum and hot sites, 4: also refs and dst."),
+		descStep:        desc("budget_step", "What is left out to stay below the limit. 0: nothing, 1: stacks, 2: also most objects that hold devices, 3: also csum and hot sites, 4: references are followed by search only, 5: also refs and dst."),
 		descMemory:      desc("memory_bytes", "Memory that this program takes, by part: what is resident of the process, and the tables in the kernel.", "part"),
 		descMemoryLimit: desc("memory_limit_bytes", "How much all parts may take; 0: there is no limit."),
 		descMemStep:     desc("budget_memory_step", "What is left out to stay below the limit of memory. 0: nothing, 1: half or more of the room in the kernel's tables, 2: also csum, refs and dst."),

@@ -22,7 +22,7 @@ const (
 	limited = "log-format: json\nmax-cpu: 5%\n"
 
 	floodLasts = 90 * time.Second
-	lastStep   = 4 // of the budget
+	lastStep   = 5 // of the budget
 	// floodSettles is how long the last step is looked at.
 	floodSettles = 20 * time.Second
 	// recovery is longer than it has to be calm before a step is taken back.
