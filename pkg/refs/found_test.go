@@ -64,11 +64,13 @@ func TestASearchIsPartOfAWait(t *testing.T) {
 			[]string{"opened waiting 1", "updated waiting 1", "opened holder 1", "closed holder 0", "closed released 0"},
 		},
 		{
-			"nothing was found that has it", []record.Record{hold7(2), searchOf(3), released},
+			"nothing was found that has it",
+			[]record.Record{hold7(2), searchOf(3), released},
 			[]string{"opened waiting 1", "updated waiting 2", "opened leaked 2", "closed leaked 0", "closed released 0"},
 		},
 		{
-			"references moved during the search: nothing is called leaked", []record.Record{hold7(2), moved},
+			"references moved during the search: nothing is called leaked",
+			[]record.Record{hold7(2), moved},
 			[]string{"opened waiting 1", "updated waiting 2"},
 		},
 		{
@@ -85,15 +87,18 @@ func TestASearchIsPartOfAWait(t *testing.T) {
 			},
 		},
 		{
-			"it was freed before the search was read", []record.Record{hold7(2), &record.DevFree{Time: at(9), Dev: 1}, socket, searchOf(2)},
+			"it was freed before the search was read",
+			[]record.Record{hold7(2), &record.DevFree{Time: at(9), Dev: 1}, socket, searchOf(2)},
 			[]string{"opened waiting 1", "closed released 0"},
 		},
 		{
-			"its memory is another device's by then", []record.Record{hold7(2), socket, other},
+			"its memory is another device's by then",
+			[]record.Record{hold7(2), socket, other},
 			[]string{"opened waiting 1"},
 		},
 		{
-			"fewer references than none", []record.Record{hold7(2), searchOf(0)},
+			"fewer references than none",
+			[]record.Record{hold7(2), searchOf(0)},
 			[]string{"opened waiting 1", "updated waiting -1", "opened over-put 1"},
 		},
 	} {
