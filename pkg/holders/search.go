@@ -298,6 +298,10 @@ func (s *search) tell(d *Device, emit func(record.Record)) {
 			Means: record.PointerCounted, Certain: true, Reason: "the device says so itself",
 		})
 	}
+	if tracker, err := s.tracked(d); err == nil {
+		tracker.Time = now
+		emit(tracker)
+	}
 	emit(end)
 }
 

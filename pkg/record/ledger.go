@@ -27,6 +27,14 @@ type RefLedger struct {
 	Partial bool
 }
 
+// RefTracker is what the kernel's own tracker (CONFIG_NET_DEV_REFCNT_TRACKER, struct
+// ref_tracker_dir) has of a device: a ledger of what was taken with a tracker, ever, and was not
+// given back. Its traces have neither times nor threads, and what it counts are only holds.
+type RefTracker struct {
+	Time
+	Ledger RefLedger
+}
+
 // FamilyLookup is the family of a reference of which only a getter is known, not who
 // called it.
 const FamilyLookup = "lookup"

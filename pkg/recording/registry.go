@@ -50,6 +50,7 @@ func registry() []reflect.Type {
 		new(record.NetnsMount),
 		new(record.NetnsLook),
 		new(record.NetnsLooked),
+		new(record.RefTracker),
 	}
 	types := make([]reflect.Type, len(records))
 	for i, r := range records {

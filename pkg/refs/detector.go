@@ -105,6 +105,11 @@ func (d *Detector) Observe(rec record.Record, emit func(*finding.Finding)) {
 	case *record.HeldObject:
 		d.foundObject(r)
 		return
+	case *record.RefTracker:
+		if w := d.waiting[fmt.Sprint(r.Ledger.Dev)]; w != nil {
+			w.found.tracker = kernelTracker(r)
+		}
+		return
 	case *record.HolderSearch:
 		d.searched(r, emit)
 	case *record.HolderScan:

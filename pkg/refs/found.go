@@ -18,6 +18,8 @@ type found struct {
 	search   *record.HolderSearch // the last one that ended; nil: none has
 	account  account
 	families map[string]int
+	tracker  *joinable          // the kernel's own, if it has one
+	joined   *joined            // the same beside the objects
 	told     []*finding.Finding // holders and leaks that are not closed
 }
 
@@ -40,6 +42,7 @@ func (d *Detector) searched(r *record.HolderSearch, emit func(*finding.Finding))
 	if !r.Waiting || w.ifindex != r.Ifindex {
 		return // another device's, of the same address
 	}
+	w.found.joined, w.found.tracker = join(w.found.tracker, objects), nil
 	search := *r
 	w.found.search, w.found.account, w.found.families = &search, accountFor(r, objects), countFamilies(objects)
 	if r.UsageKnown {
@@ -77,12 +80,13 @@ func (d *Detector) foundFindings(w *device, objects []*record.HeldObject) []*fin
 	for _, o := range objects {
 		if o.Means == record.PointerCounted && len(list) < holdersTold {
 			f := wording.holder(r, o)
+			wording.joinHolder(f, o, w.found.joined)
 			f.ID = finding.NewID(finding.Refs, w.id, o.Object, o.Field)
 			list = append(list, f)
 		}
 	}
 	if w.found.account.isLeaked(r) {
-		f := wording.leaked(r, objects, w.found.account, nil)
+		f := wording.leaked(r, objects, w.found.account, w.found.joined)
 		f.ID = finding.NewID(finding.Refs, w.id, KindLeaked)
 		list = append(list, f)
 	}
@@ -127,6 +131,7 @@ func (d *Detector) foundBalance(w *device, f *finding.Finding) {
 		f.Details["own"], f.Details["certain"], f.Details["likely"], f.Details["unexplained"] = r.Own, a.certain, a.likely, a.unexplained()
 	}
 	foundFacts(f, r, w.found.families, a)
+	wording.joinHeld(f, w.found.joined)
 	if a.known && a.unexplained() > 0 {
 		text := references(a.unexplained()) + ": no known kind of object in memory has it"
 		if !a.isLeaked(r) {

@@ -23,13 +23,13 @@ const (
 type Searches struct {
 	known   *finding.Knowledge
 	objects map[uint64][]*record.HeldObject // by device, of the search under way
-	ledgers map[uint64]*record.RefLedger    // by device, of a netns-trace at work
+	ledgers map[uint64]*joinable            // by device
 }
 
 // NewSearches returns a detector that words its findings with known.
 func NewSearches(known *finding.Knowledge) *Searches {
 	return &Searches{
-		known: known, objects: make(map[uint64][]*record.HeldObject), ledgers: make(map[uint64]*record.RefLedger),
+		known: known, objects: make(map[uint64][]*record.HeldObject), ledgers: make(map[uint64]*joinable),
 	}
 }
 
@@ -51,8 +51,11 @@ func (s *Searches) Observe(rec record.Record, emit func(*finding.Finding)) {
 			s.objects[r.Dev] = append(list, &object)
 		}
 	case *record.RefLedger:
-		ledger := *r
-		s.ledgers[r.Dev] = &ledger
+		s.ledgers[r.Dev] = ledgerAtWork(r)
+	case *record.RefTracker:
+		if s.ledgers[r.Ledger.Dev] == nil { // a ledger has times and processes too
+			s.ledgers[r.Ledger.Dev] = kernelTracker(r)
+		}
 	case *record.HolderSearch:
 		s.searched(r, s.objects[r.Dev], emit)
 		delete(s.objects, r.Dev)

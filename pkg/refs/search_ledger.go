@@ -47,9 +47,21 @@ func ledgerName(o *record.HeldObject) string {
 	return o.Family
 }
 
-// joined is what the ledger of a netns-trace at work says of a device, beside what a
-// search found.
+// joinable is a ledger of a device that can be held beside what a search found.
+type joinable struct {
+	record.RefLedger
+	tracker bool // the kernel's own, not that of a netns-trace at work
+}
+
+func ledgerAtWork(r *record.RefLedger) *joinable { return &joinable{RefLedger: *r} }
+
+func kernelTracker(r *record.RefTracker) *joinable {
+	return &joinable{RefLedger: r.Ledger, tracker: true}
+}
+
+// joined is what such a ledger says of a device, beside what a search found.
 type joined struct {
+	tracker  bool
 	since    uint64
 	purposes []purpose // with references left, but for those that the device has of itself
 	// missing are those of them of which fewer objects were found than there are
@@ -57,7 +69,7 @@ type joined struct {
 	missing map[string]int64
 }
 
-func join(l *record.RefLedger, objects []*record.HeldObject) *joined {
+func join(l *joinable, objects []*record.HeldObject) *joined {
 	if l == nil {
 		return nil
 	}
@@ -67,8 +79,8 @@ func join(l *record.RefLedger, objects []*record.HeldObject) *joined {
 			found[ledgerName(o)]++
 		}
 	}
-	j := &joined{since: l.Generation, missing: make(map[string]int64)}
-	for _, p := range purposes(l) {
+	j := &joined{tracker: l.tracker, since: l.Generation, missing: make(map[string]int64)}
+	for _, p := range purposes(&l.RefLedger) {
 		if p.net() <= 0 || strings.HasPrefix(p.family, "self(") {
 			continue
 		}
@@ -93,6 +105,10 @@ func (j *joined) purposeOf(o *record.HeldObject) *purpose {
 
 // evidence says that the ledger speaks too.
 func (s *Searches) evidence(f *finding.Finding, j *joined) {
+	if j.tracker {
+		f.Evidence.How += "; and the kernel's own tracker of references (CONFIG_NET_DEV_REFCNT_TRACKER)"
+		return
+	}
 	f.Evidence.How += fmt.Sprintf("; and the ledger of a netns-trace at work: %s, since %s",
 		"every dev_hold and dev_put, counted where the kernel's code does them", s.known.WallClock(s.known.At(j.since)))
 }
@@ -132,11 +148,15 @@ func (s *Searches) joinHeld(f *finding.Finding, j *joined) {
 		families[p.family] = int(p.net())
 	}
 	f.Details["ledger"] = families
-	text := "nothing is left of what was taken since " + s.known.WallClock(s.known.At(j.since))
-	if len(families) > 0 {
-		text = "left of what was taken since " + s.known.WallClock(s.known.At(j.since)) + ": " + wordFamilies(families)
+	since, label := " since "+s.known.WallClock(s.known.At(j.since)), "ledger"
+	if j.tracker {
+		since, label = " with a tracker", "tracker"
 	}
-	f.Facts = append(f.Facts, finding.Fact{Label: "ledger", Text: text})
+	text := "nothing is left of what was taken" + since
+	if len(families) > 0 {
+		text = "left of what was taken" + since + ": " + wordFamilies(families)
+	}
+	f.Facts = append(f.Facts, finding.Fact{Label: label, Text: text})
 	if len(j.missing) > 0 {
 		f.Details["ledger_without_object"] = j.missing
 		f.Facts = append(f.Facts, finding.Fact{Label: "not found", Text: "objects for " + j.missingWords()})
@@ -181,7 +201,11 @@ func (s *Searches) joinLeaked(f *finding.Finding, j *joined) bool {
 	}
 	s.evidence(f, j)
 	f.Details["ledger_without_object"] = j.missing
-	f.Summary += "; the ledger has " + j.missingWords()
+	who := "the ledger"
+	if j.tracker {
+		who = "the kernel's tracker"
+	}
+	f.Summary += "; " + who + " has " + j.missingWords()
 	for i := range j.purposes {
 		if p := &j.purposes[i]; j.missing[p.family] > 0 {
 			s.ledgerTraces(f, p)

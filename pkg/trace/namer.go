@@ -66,6 +66,8 @@ func (n *Namer) Names(rec record.Record) []record.Record {
 		out = append(n.processName(r.Thread), n.stacks(r.Thread.TGID, &r.Stacks)...)
 	case *record.RefLedger:
 		out = n.refLedger(r)
+	case *record.RefTracker:
+		out = n.refLedger(&r.Ledger)
 	case *record.HeldObject:
 		for _, s := range r.Sockets {
 			out = append(out, n.netns(s.Netns)...)
