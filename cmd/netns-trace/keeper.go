@@ -64,7 +64,7 @@ func (o *liveOptions) classes() []string {
 func steps(o *liveOptions, searchable bool) []budget.Step {
 	classes := o.classes()
 	refs := slices.Contains(classes, probe.DetectorRefs)
-	follows := refs && o.refs != refsSearch
+	follows := refs && !o.bySearch()
 	var out []budget.Step
 	if follows {
 		out = append(out, budget.NoStacks)

@@ -54,7 +54,12 @@ func (t *tracing) trace(ctx context.Context) error {
 	}
 	if o.searches() {
 		if err := checkMemory(sys.access); err != nil {
-			return fmt.Errorf("--refs %s: %w", refsSearch, err)
+			return fmt.Errorf("--refs %s: %w", o.refs, err)
+		}
+		if o.refs == refsTracker {
+			if err := checkTracker(sys.kernel.Types); err != nil {
+				return fmt.Errorf("--refs %s: %w", o.refs, err)
+			}
 		}
 	}
 	if t.recorder, err = openRecorder(ctx, o.record); err != nil {

@@ -76,8 +76,9 @@ func (o *liveOptions) addWatchFlags(f *pflag.FlagSet) {
 		"for daemons whose threads live in several on purpose (default: that of the process's first thread)")
 	f.DurationVar(&o.away, "away", 5*time.Second, "how long a thread may be away from home before it is reported")
 	f.StringVar(&o.refs, "refs", refsAuto, "how references of devices are followed: sites (each dev_hold and dev_put is counted, where the "+
-		"kernel's code does it), functions (by the objects that hold them), auto (both, as far as this kernel allows), or search (not at all: "+
-		"the kernel's memory is searched for what holds a device once it has waited)")
+		"kernel's code does it), functions (by the objects that hold them), auto (both, as far as this kernel allows), search (not at all: "+
+		"the kernel's memory is searched for what holds a device once it has waited), or tracker (the same, and an error unless this kernel "+
+		"was built to track references itself: the call traces that it has are told beside)")
 	f.Uint64Var(&o.maxMBps, "max-mbps", 500, "with --refs search: read at most so many megabytes of memory a second (0: as fast as it goes)")
 	f.StringVar(&o.device, "device", "", "count the references of devices of this `NAME` only")
 	f.BoolVar(&o.jumps, "jump-sites", false, "count references by jumps instead of breakpoints: cheaper, but a few are missed (and counted as missed)")
@@ -162,9 +163,9 @@ func (o *liveOptions) check() error {
 		return usagef("--buffer must be a power of two from %d to %d, got %d", os.Getpagesize(), 1<<30, o.ringBytes)
 	case o.objects < 1 || o.objects > 1<<24:
 		return usagef("--objects must be from 1 to %d, got %d", 1<<24, o.objects)
-	case !slices.Contains([]string{refsAuto, refsSites, refsFunctions, refsSearch}, o.refs):
-		return usagef("--refs is %s, %s, %s or %s, not %q", refsAuto, refsSites, refsFunctions, refsSearch, o.refs)
-	case (o.refs == refsFunctions || o.refs == refsSearch) && (o.device != "" || o.hotSites || o.jumps):
+	case !slices.Contains([]string{refsAuto, refsSites, refsFunctions, refsSearch, refsTracker}, o.refs):
+		return usagef("--refs is %s, %s, %s, %s or %s, not %q", refsAuto, refsSites, refsFunctions, refsSearch, refsTracker, o.refs)
+	case (o.refs == refsFunctions || o.bySearch()) && (o.device != "" || o.hotSites || o.jumps):
 		return usagef("--device, --hot-sites and --jump-sites are about counting each reference, which --refs %s does not", o.refs)
 	case len(o.device) > 15: // IFNAMSIZ less its end
 		return usagef("--device: a device's name has at most 15 characters, %q has %d", o.device, len(o.device))
@@ -172,8 +173,8 @@ func (o *liveOptions) check() error {
 		return usagef("--devices must be from 1 to %d, got %d", 1<<20, o.devices)
 	case o.refs == refsSites && o.sample.n() > 1:
 		return usagef("--sample is about objects that hold devices, which --refs %s leaves out; references are always counted all", refsSites)
-	case o.refs == refsSearch && o.sample.n() > 1:
-		return usagef("--sample is about objects that hold devices, of which --refs %s follows none", refsSearch)
+	case o.bySearch() && o.sample.n() > 1:
+		return usagef("--sample is about objects that hold devices, of which --refs %s follows none", o.refs)
 	case !slices.Contains(forms(), o.format):
 		return usagef("--format is %s, not %q", strings.Join(forms(), ", "), o.format)
 	case !slices.Contains([]string{"auto", "always", "never"}, o.color):
@@ -221,14 +222,19 @@ const (
 	refsSites     = "sites"
 	refsFunctions = "functions"
 	refsSearch    = "search"
+	refsTracker   = "tracker"
 )
+
+// bySearch reports whether nothing is followed, and memory searched for what holds a device
+// that waits.
+func (o *liveOptions) bySearch() bool { return o.refs == refsSearch || o.refs == refsTracker }
 
 // refsOptions is how references are to be followed.
 func (o *liveOptions) refsOptions(progress func(done, all int)) probe.RefsOptions {
 	return probe.RefsOptions{
-		Objects: uint32(o.objects), NoObjects: o.refs == refsSites || o.refs == refsSearch, OneIn: o.sample.n(),
+		Objects: uint32(o.objects), NoObjects: o.refs == refsSites || o.bySearch(), OneIn: o.sample.n(),
 		Ledger: probe.LedgerOptions{
-			Off: o.refs == refsFunctions || o.refs == refsSearch, Required: o.refs == refsSites,
+			Off: o.refs == refsFunctions || o.bySearch(), Required: o.refs == refsSites,
 			Devices: o.devices, Device: o.device, Hot: o.hotSites, Jumps: o.jumps, Progress: progress, Reaper: o.reaper,
 		},
 	}

@@ -20,7 +20,7 @@ import (
 
 // searches reports whether holders are wanted by a search of memory.
 func (o *liveOptions) searches() bool {
-	return o.refs == refsSearch && slices.Contains(o.only, probe.DetectorRefs)
+	return o.bySearch() && slices.Contains(o.only, probe.DetectorRefs)
 }
 
 // searches reports whether they are searched for.
@@ -41,6 +41,14 @@ func checkMemory(symbols kernel.SymbolAccess) error {
 		return fmt.Errorf("%w, not %s", holders.ErrArchitecture, machine)
 	case symbols == kernel.SymbolsHidden:
 		return errors.New("the kernel hides its symbols' addresses (CAP_SYSLOG, sysctl kernel.kptr_restrict)")
+	}
+	return nil
+}
+
+// checkTracker says that the kernel has no tracker of references of its own.
+func checkTracker(types *kernel.Types) error {
+	if has, err := types.HasField("ref_tracker_dir", "list"); err != nil || !has {
+		return fmt.Errorf("this kernel does not track references itself (CONFIG_NET_DEV_REFCNT_TRACKER); --refs %s needs no tracker", refsSearch)
 	}
 	return nil
 }
