@@ -75,6 +75,42 @@ func wordJoined(f *finding.Finding) string {
 	return fmt.Sprintf("%s %v %v %v", f.Kind, traces, f.Details["ledger"], f.Details["ledger_without_object"])
 }
 
+// The kernel was built to track references itself: no netns-trace need have been at work to
+// know by which call trace what code leaked was taken.
+func TestASearchIsJoinedWithTheKernelsTracker(t *testing.T) {
+	leaked := &record.RefTracker{Ledger: record.RefLedger{Dev: 1, Sites: []record.RefSite{{
+		Place: "refleak_hold+0x1", Family: "refleak_hold", Hits: 2,
+		Traces: []record.RefTrace{{Family: "refleak_hold", Count: 2, Kernel: []uint64{0x20}}},
+	}}}}
+	for name, findings := range map[string]func() []*finding.Finding{
+		"asked":          func() []*finding.Finding { return run(leaked, searchOf(3)) },
+		"while it waits": func() []*finding.Finding { _, all := searching(hold7(2), leaked, searchOf(3)); return all },
+	} {
+		var found bool
+		for _, f := range findings() {
+			if f.Kind != KindLeaked {
+				continue
+			}
+			found = true
+			const want = "; the kernel's tracker has refleak_hold (2)"
+			if !strings.HasSuffix(f.Summary, want) || len(f.Traces) != 1 || f.Traces[0].Count != 2 || f.Traces[0].Place != "refleak_hold+0x1" ||
+				!strings.Contains(f.Evidence.How, "CONFIG_NET_DEV_REFCNT_TRACKER") {
+				t.Errorf("%s: %q, traces %+v, %s", name, f.Summary, f.Traces, f.Evidence.How)
+			}
+		}
+		if !found {
+			t.Errorf("%s: nothing was found to be leaked", name)
+		}
+	}
+	// What was counted is more than what was tracked: it says when, and who.
+	counted := statementOf(5, 0, 2, site("refleak_hold", false, 2, 0x20))
+	for _, f := range run(counted, leaked, searchOf(3)) {
+		if f.Kind == KindLeaked && strings.Contains(f.Summary, "tracker") {
+			t.Errorf("the ledger of a netns-trace gave way to the kernel's tracker: %q", f.Summary)
+		}
+	}
+}
+
 // What the ledger has, nobody has to guess: the maps of that netns-trace have the
 // device's address too, and are no holders.
 func TestWhatTheLedgerHasIsNotGuessed(t *testing.T) {
