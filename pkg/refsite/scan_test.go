@@ -21,6 +21,11 @@ var device = Layout{Count: 0x570, Embedded: []int64{0x528, 0x5c0}, Members: []in
 type program struct {
 	text      []byte
 	functions []Function
+	branches  []uint64 // offsets in text to which static branches lead
+}
+
+func (p *program) StaticBranchInto(_ string, start, end uint64) bool {
+	return slices.ContainsFunc(p.branches, func(to uint64) bool { return start < textBase+to && textBase+to <= end })
 }
 
 const textBase = 0xffffffffc0100000
