@@ -378,6 +378,10 @@ func FuzzScan(f *testing.F) {
 			if s.LoadAddr != 0 && (s.LoadAddr >= s.Addr || s.Base.String() == "none") {
 				t.Errorf("load of site %+v", s)
 			}
+			if s.AfterAddr != 0 && (s.AfterAddr <= s.Addr || s.AfterAddr > s.Addr+maxBehind || s.AfterAddr >= end ||
+				s.AfterRegister.String() == "none") {
+				t.Errorf("behind site %+v", s)
+			}
 		}
 	})
 }
