@@ -4,9 +4,9 @@
  *
  * Both are inlined everywhere; what is left of each is one instruction that adds 1
  * to or takes 1 from a per-CPU counter. User space finds these instructions, the
- * sites, and puts the one program here on all of them, or (--jump-sites) on the load of
- * the pointer just before. At a site the only thing that is sure to be at hand is that per-CPU
- * pointer, in a register; so it is by that pointer that devices are known here.
+ * sites, and puts the one program here on all of them, or close to them. At a site the
+ * only thing that is sure to be at hand is that per-CPU pointer, in a register; so it is
+ * by that pointer that devices are known here.
  *
  * Holds and puts are counted for each device and site, without loss as long as
  * there is room for the device. Call traces are kept beside, as far as they can be
@@ -132,7 +132,7 @@ int site_kprobe(struct pt_regs *ctx)
 		return 0;
 	}
 	counter = register_of(ctx, site->reg);
-	if (site->ahead) {
+	if (site->flags & SITE_DEVICE) {
 		dev = counter;
 		counter = counter_of(dev);
 	}

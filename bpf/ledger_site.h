@@ -2,7 +2,8 @@
 /*
  * A site: an instruction that takes or drops a reference of a net_device. At it the
  * address of the device's per-CPU counter is in a register; at the load of that address
- * just before it, where the probe may be instead (--jump-sites), it is the device's own.
+ * just before it, where the probe may be instead (--jump-sites), it is the device's own;
+ * and a little behind it, where a probe stays a breakpoint, one of the two.
  */
 #ifndef NETNS_TRACE_LEDGER_SITE_H
 #define NETNS_TRACE_LEDGER_SITE_H
@@ -16,12 +17,13 @@
 
 #define SITE_PUT 1
 #define SITE_GETTER 2 /* the reference is the caller's */
+#define SITE_DEVICE 4 /* the register has the device */
 
 struct site {
 	__u64 address; /* of the probe */
 	__u32 id; /* index of its count in a ledger */
 	__u8 reg; /* number of the register in x86-64 instructions */
-	__u8 ahead; /* bytes from the probe to the site; more than 0: the probe is on the load */
+	__s8 ahead; /* bytes from the probe to the site; below 0: the probe is behind it */
 	__u16 flags;
 	__u64 stacked; /* ns, when a call trace was last taken here */
 	__u64 refused; /* jiffies, when one could last not be paid for */

@@ -34,6 +34,11 @@ type siteDetail struct {
 	// device itself.
 	Load string `json:"load_addr,omitempty"`
 	Base string `json:"device_register,omitempty"`
+	// After is the address of an instruction behind it, at which a probe stays a
+	// breakpoint; AfterRegister has there what Register has here, or the device.
+	After         string `json:"after_addr,omitempty"`
+	AfterRegister string `json:"after_register,omitempty"`
+	AfterDevice   bool   `json:"after_device,omitempty"`
 	// loadPlace is where the load is in the function.
 	loadPlace string
 	Refused   string `json:"refused,omitempty"`
@@ -77,6 +82,9 @@ func describeSites(sites []refsite.Site, families, hot refsite.Families) []siteD
 		if s.LoadAddr != 0 {
 			d.Load, d.Base = fmt.Sprintf("%#x", s.LoadAddr), s.Base.String()
 			d.loadPlace = fmt.Sprintf("+%#x", s.Offset-(s.Addr-s.LoadAddr))
+		}
+		if s.AfterAddr != 0 {
+			d.After, d.AfterRegister, d.AfterDevice = fmt.Sprintf("%#x", s.AfterAddr), s.AfterRegister.String(), s.AfterDevice
 		}
 		list = append(list, d)
 	}

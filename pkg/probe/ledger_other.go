@@ -174,7 +174,7 @@ func readSites(k Kernel, sites *ebpf.Map) (*siteTable, error) {
 		if w.ID >= maxSites {
 			return nil, fmt.Errorf("a reference site has number %d", w.ID)
 		}
-		addr := w.Address + uint64(w.Ahead) // the probe is on the load before
+		addr := w.Address + uint64(int64(w.Ahead)) // the probe may be before or behind it
 		f, ok := symbols.Resolve(addr)
 		if !ok {
 			continue // its module was unloaded

@@ -20,7 +20,7 @@ type siteTable struct {
 	families refsite.Families
 	hot      refsite.Families
 	allHot   bool // hot sites are watched too
-	atLoads  bool // the loads before sites are probed where there are any
+	jumps    bool // where the kernel can make jumps of probes, it may
 	room     int  // sites that a ledger has room for
 	found    int  // sites, those included that are not watched
 	byID     []*watchedSite
@@ -36,17 +36,43 @@ type watchedSite struct {
 	id     uint32
 	family string
 	getter bool
-	// inPlace keeps the probe off the load before the site.
-	inPlace bool
+	spot   spot
 }
 
-// probe is the address to probe. On the load before the site the kernel can replace
-// the probe's breakpoint by a jump, on the site itself it mostly cannot.
+// spot is where the probe of a site is.
+type spot uint8
+
+const (
+	inPlace spot = iota
+	// atLoad: on the load before the site the kernel can replace the probe's breakpoint
+	// by a jump, on the site itself it mostly cannot.
+	atLoad
+	// behind: where it cannot, although on the site it could. A hold is then counted
+	// nanoseconds after it was taken, and so is a put: that is too late for a device
+	// that is freed meanwhile, which waits for its last reference for much longer.
+	behind
+)
+
+// probe is the address to probe.
 func (s *watchedSite) probe() uint64 {
-	if s.LoadAddr != 0 && !s.inPlace {
+	switch s.spot {
+	case atLoad:
 		return s.LoadAddr
+	case behind:
+		return s.AfterAddr
 	}
 	return s.Addr
+}
+
+// choose takes the best spot that the site has.
+func (s *watchedSite) choose(jumps bool) {
+	s.spot = inPlace
+	switch {
+	case jumps && s.LoadAddr != 0:
+		s.spot = atLoad
+	case !jumps && s.AfterAddr != 0:
+		s.spot = behind
+	}
 }
 
 // wireSite is struct site of bpf/ledger_site.h.
@@ -54,7 +80,7 @@ type wireSite struct {
 	Address  uint64
 	ID       uint32
 	Register uint8
-	Ahead    uint8
+	Ahead    int8
 	Flags    uint16
 	Stacked  uint64
 	Refused  uint64
@@ -63,12 +89,17 @@ type wireSite struct {
 const (
 	sitePut    = 1
 	siteGetter = 2
+	siteDevice = 4
 )
 
 func (s *watchedSite) wire() wireSite {
 	w := wireSite{Address: s.probe(), ID: s.id, Register: uint8(s.Register)}
-	if w.Address != s.Addr {
-		w.Register, w.Ahead = uint8(s.Base), uint8(s.Addr-w.Address)
+	w.Ahead = int8(s.Addr - w.Address)
+	switch {
+	case s.spot == atLoad:
+		w.Register, w.Flags = uint8(s.Base), siteDevice
+	case s.spot == behind && s.AfterDevice:
+		w.Register, w.Flags = uint8(s.AfterRegister), siteDevice
 	}
 	if s.Op == refsite.Put {
 		w.Flags |= sitePut
@@ -91,7 +122,7 @@ func placeOf(s *refsite.Site) string {
 
 func findSites(ctx context.Context, k Kernel, o LedgerOptions) (*siteTable, error) {
 	t := &siteTable{
-		allHot: o.Hot, atLoads: o.Jumps, byPlace: make(map[string]*watchedSite), byProbe: make(map[uint64]*watchedSite),
+		allHot: o.Hot, jumps: o.Jumps, byPlace: make(map[string]*watchedSite), byProbe: make(map[uint64]*watchedSite),
 		notUsed: make(map[string]string),
 	}
 	var err error
@@ -137,7 +168,8 @@ func (t *siteTable) put(s *refsite.Site) *watchedSite {
 		t.byPlace[place] = w
 	}
 	t.leave(w)
-	w.Site, w.inPlace = *s, !t.atLoads
+	w.Site = *s
+	w.choose(t.jumps)
 	w.family, _ = t.families.Of(s.Symbol, s.Module)
 	w.getter = w.family == refsite.Lookup
 	t.byProbe[w.probe()] = w
@@ -161,8 +193,8 @@ func (t *siteTable) add(sites []refsite.Site) []*watchedSite {
 	return fresh
 }
 
-// refuse takes in that the kernel lets nobody probe there. A site whose load was refused
-// is returned, to be probed itself.
+// refuse takes in that the kernel lets nobody probe there. A site for which it was another
+// instruction is returned, to be probed itself.
 func (t *siteTable) refuse(addr uint64, why error) *watchedSite {
 	w := t.byProbe[addr]
 	switch {
@@ -170,7 +202,7 @@ func (t *siteTable) refuse(addr uint64, why error) *watchedSite {
 		return nil
 	case addr != w.Addr && !errors.Is(why, textprobe.ErrModuleGone):
 		t.leave(w)
-		w.inPlace = true
+		w.spot = inPlace
 		t.byProbe[w.Addr] = w
 		return w
 	}

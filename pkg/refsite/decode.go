@@ -22,6 +22,7 @@ const (
 	call         // comes back
 	leave        // does not come back here
 	counted      // incl or decl %gs:(src); disp is +1 or -1
+	trap         // int3
 )
 
 // instruction is one decoded instruction of a function.
@@ -78,6 +79,9 @@ func decodeOne(b []byte) (instruction, bool) {
 	}
 	if size, ok := sizeOfUD1(b); ok {
 		return instruction{size: size, dst: noRegister, src: noRegister}, true
+	}
+	if b[0] == 0xcc {
+		return instruction{size: 1, kind: trap, dst: noRegister, src: noRegister}, true
 	}
 	x, err := x86asm.Decode(b, 64)
 	if err != nil || x.Op == 0 || x.Len <= 0 {

@@ -40,7 +40,7 @@ func running(ctx context.Context, symbols *kernel.Symbols, types *kernel.Types, 
 		return nil, err
 	}
 	defer core.Close()
-	return Scan(ctx, core, textOf(symbols, want), loaded{symbols}, layout)
+	return Scan(ctx, core, textOf(symbols, want), &loaded{symbols, staticBranches{core: core, symbols: symbols, types: types}}, layout)
 }
 
 // textOf returns the ranges that the functions of the kernel and its modules fill, of
@@ -63,9 +63,16 @@ func textOf(symbols *kernel.Symbols, want func(module string) bool) []Range {
 }
 
 // loaded is the symbols of the running kernel as [Symbols].
-type loaded struct{ *kernel.Symbols }
+type loaded struct {
+	*kernel.Symbols
+	branches staticBranches
+}
 
-func (l loaded) FunctionAt(addr uint64) (Function, bool) {
+func (l *loaded) StaticBranchInto(module string, start, end uint64) bool {
+	return l.branches.into(module, start, end)
+}
+
+func (l *loaded) FunctionAt(addr uint64) (Function, bool) {
 	f, ok := l.Symbols.FunctionAt(addr)
 	if !ok {
 		return Function{}, false
@@ -74,7 +81,7 @@ func (l loaded) FunctionAt(addr uint64) (Function, bool) {
 	return Function{Name: name.Symbol, Start: f.Start, End: f.End, Module: f.Module, Last: f.Last}, true
 }
 
-func (l loaded) FunctionsNamed(name, module string) []Function {
+func (l *loaded) FunctionsNamed(name, module string) []Function {
 	var list []Function
 	for _, s := range l.Lookup(name) {
 		if s.Module != module {

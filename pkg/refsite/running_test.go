@@ -43,7 +43,7 @@ ffffffffc0c00000 t bpf_prog_1	[bpf]
 	code := []byte{0x48, 0x8b, 0x83, 0x70, 0x05, 0, 0, 0x65, 0xff, 0x08, 0xc3}
 	copy(memory[0x10:], code)
 	copy(memory[0x110:], code)
-	sites, err := Scan(t.Context(), memoryAt{want[2].Start, memory}, want[2:], loaded{symbols}, device)
+	sites, err := Scan(t.Context(), memoryAt{want[2].Start, memory}, want[2:], &loaded{Symbols: symbols}, device)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,12 +117,20 @@ func (s *scanner) add(f Function, i int, rule Rule, refused Reason) {
 		Rule:     rule,
 		Base:     noRegister,
 		Refused:  refused,
+
+		AfterRegister: noRegister,
 	}
 	if in.disp < 0 {
 		site.Op = Put
 	}
 	if before, ok := s.flow.loadBefore(s.layout, i); ok && rule == Loaded {
 		site.LoadAddr, site.Base = f.Start+uint64(s.code[before].at), s.code[before].src
+	}
+	if after, ok := s.flow.behind(s.layout, i); ok {
+		addr := f.Start + uint64(s.code[after.index].at)
+		if !s.symbols.StaticBranchInto(f.Module, site.Addr, addr) {
+			site.AfterAddr, site.AfterRegister, site.AfterDevice = addr, after.register, after.device
+		}
 	}
 	s.sites = append(s.sites, site)
 }
@@ -154,11 +162,11 @@ func (s *scanner) decode(list []instruction, f Function) ([]instruction, bool, e
 	return list, whole && ok, nil
 }
 
-// checkCold drops the load addresses of sites to which the cold part of their
-// function branches. gcc moves what it believes rare to a function of its own, and
+// checkCold drops the addresses before and behind sites between which and the site the
+// cold part of their function branches. gcc moves what it believes rare to a function of its own, and
 // that comes back by a jump.
 func (s *scanner) checkCold(f Function, sites []Site) error {
-	if !slices.ContainsFunc(sites, func(site Site) bool { return site.LoadAddr != 0 }) {
+	if !slices.ContainsFunc(sites, func(site Site) bool { return site.LoadAddr != 0 || site.AfterAddr != 0 }) {
 		return nil
 	}
 	for _, cold := range s.symbols.FunctionsNamed(f.Name+".cold", f.Module) {
@@ -173,9 +181,7 @@ func (s *scanner) checkCold(f Function, sites []Site) error {
 			}
 			to := cold.Start + uint64(in.target)
 			for i := range sites {
-				if sites[i].Addr == to {
-					sites[i].LoadAddr, sites[i].Base = 0, noRegister
-				}
+				sites[i].enteredAt(to)
 			}
 		}
 	}

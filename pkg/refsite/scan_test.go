@@ -21,6 +21,11 @@ var device = Layout{Count: 0x570, Embedded: []int64{0x528, 0x5c0}, Members: []in
 type program struct {
 	text      []byte
 	functions []Function
+	branches  []uint64 // offsets in text to which static branches lead
+}
+
+func (p *program) StaticBranchInto(_ string, start, end uint64) bool {
+	return slices.ContainsFunc(p.branches, func(to uint64) bool { return start < textBase+to && textBase+to <= end })
 }
 
 const textBase = 0xffffffffc0100000
@@ -372,6 +377,10 @@ func FuzzScan(f *testing.F) {
 			}
 			if s.LoadAddr != 0 && (s.LoadAddr >= s.Addr || s.Base.String() == "none") {
 				t.Errorf("load of site %+v", s)
+			}
+			if s.AfterAddr != 0 && (s.AfterAddr <= s.Addr || s.AfterAddr > s.Addr+maxBehind || s.AfterAddr >= end ||
+				s.AfterRegister.String() == "none") {
+				t.Errorf("behind site %+v", s)
 			}
 		}
 	})

@@ -95,8 +95,26 @@ type Site struct {
 	// holds the address of the net_device.
 	LoadAddr uint64
 	Base     Register
+	// AfterAddr is the address of an instruction behind the site, to which control
+	// comes only through it, and at which the kernel cannot replace a probe by a
+	// jump; 0 when there is none, and when it could not do so at the site either.
+	// There AfterRegister holds what Register does, or, when AfterDevice is true,
+	// the address of the net_device.
+	AfterAddr     uint64
+	AfterRegister Register
+	AfterDevice   bool
 	// Refused is why no probe may be placed here; empty when one may.
 	Refused Reason
+}
+
+// enteredAt takes in that something branches to addr.
+func (s *Site) enteredAt(addr uint64) {
+	if s.Addr == addr {
+		s.LoadAddr, s.Base = 0, noRegister
+	}
+	if s.Addr < addr && addr <= s.AfterAddr {
+		s.AfterAddr, s.AfterRegister, s.AfterDevice = 0, noRegister, false
+	}
 }
 
 // Register is a general register by its number in x86-64 instructions.

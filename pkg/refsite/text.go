@@ -29,4 +29,8 @@ type Symbols interface {
 	FunctionAt(addr uint64) (Function, bool)
 	// FunctionsNamed returns the functions of a module that have this name.
 	FunctionsNamed(name, module string) []Function
+	// StaticBranchInto says whether a static branch of the module leads, or may lead,
+	// to an address above start and up to end. While it is off its code shows nothing
+	// of that.
+	StaticBranchInto(module string, start, end uint64) bool
 }

@@ -215,4 +215,7 @@ func (o *object) FunctionAt(addr uint64) (refsite.Function, bool) {
 }
 
 // FunctionsNamed implements [refsite.Symbols].
+// StaticBranchInto is about where probes may be, which is not looked at here.
+func (o *object) StaticBranchInto(string, uint64, uint64) bool { return true }
+
 func (o *object) FunctionsNamed(name, _ string) []refsite.Function { return o.byName[name] }
