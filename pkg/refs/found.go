@@ -37,12 +37,12 @@ func (d *Detector) searched(r *record.HolderSearch, emit func(*finding.Finding))
 	if w == nil {
 		return
 	}
-	objects := w.found.objects
-	w.found.objects = nil
+	objects, tracker := w.found.objects, w.found.tracker
+	w.found.objects, w.found.tracker = nil, nil
 	if !r.Waiting || w.ifindex != r.Ifindex {
 		return // another device's, of the same address
 	}
-	w.found.joined, w.found.tracker = join(w.found.tracker, objects), nil
+	w.found.joined = join(tracker, objects)
 	search := *r
 	w.found.search, w.found.account, w.found.families = &search, accountFor(r, objects), countFamilies(objects)
 	if r.UsageKnown {
@@ -55,13 +55,17 @@ func (d *Detector) searched(r *record.HolderSearch, emit func(*finding.Finding))
 	emit(d.report(w, state, KindWaiting, r.When()))
 	now := d.foundFindings(w, objects)
 	for _, f := range w.found.told {
-		if again := slices.IndexFunc(now, func(n *finding.Finding) bool { return n.ID == f.ID }); again < 0 {
+		switch again := slices.IndexFunc(now, func(n *finding.Finding) bool { return n.ID == f.ID }); {
+		case again >= 0:
+		case f.Kind == KindLeaked && !w.found.account.isSure(r):
+			now = append(now, f) // nothing says that it is over
+		default:
 			emit(noLongerFound(f, d.known.At(r.When())))
 		}
 	}
 	for _, f := range now {
 		i := slices.IndexFunc(w.found.told, func(t *finding.Finding) bool { return t.ID == f.ID })
-		if i >= 0 && w.found.told[i].Count == f.Count {
+		if i >= 0 && (w.found.told[i] == f || w.found.told[i].Count == f.Count) {
 			continue
 		}
 		if i >= 0 {
@@ -77,13 +81,11 @@ func (d *Detector) searched(r *record.HolderSearch, emit func(*finding.Finding))
 func (d *Detector) foundFindings(w *device, objects []*record.HeldObject) []*finding.Finding {
 	r, wording := w.found.search, &Searches{known: d.known}
 	var list []*finding.Finding
-	for _, o := range objects {
-		if o.Means == record.PointerCounted && len(list) < holdersTold {
-			f := wording.holder(r, o)
-			wording.joinHolder(f, o, w.found.joined)
-			f.ID = finding.NewID(finding.Refs, w.id, o.Object, o.Field)
-			list = append(list, f)
-		}
+	for _, o := range w.found.firstTold(w.id, objects) {
+		f := wording.holder(r, o)
+		wording.joinHolder(f, o, w.found.joined)
+		f.ID = heldID(w.id, o)
+		list = append(list, f)
 	}
 	if w.found.account.isLeaked(r) {
 		f := wording.leaked(r, objects, w.found.account, w.found.joined)
@@ -99,6 +101,27 @@ func (d *Detector) foundFindings(w *device, objects []*record.HeldObject) []*fin
 		}
 	}
 	return list
+}
+
+func heldID(wait string, o *record.HeldObject) string {
+	return finding.NewID(finding.Refs, wait, o.Object, o.Field)
+}
+
+// firstTold are the objects that are findings of their own, those that were told first:
+// one that is still there is not closed because others came before it this time.
+func (s *found) firstTold(wait string, objects []*record.HeldObject) []*record.HeldObject {
+	var before, list []*record.HeldObject
+	for _, o := range objects {
+		switch {
+		case o.Means != record.PointerCounted:
+		case slices.ContainsFunc(s.told, func(f *finding.Finding) bool { return f.ID == heldID(wait, o) }):
+			before = append(before, o)
+		default:
+			list = append(list, o)
+		}
+	}
+	list = append(before, list...)
+	return list[:min(holdersTold, len(list))]
 }
 
 // after words when the last search ended.

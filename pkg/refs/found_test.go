@@ -87,6 +87,14 @@ func TestASearchIsPartOfAWait(t *testing.T) {
 			},
 		},
 		{
+			"references move during the second search: what looked leaked is not over for that",
+			[]record.Record{hold7(2), searchOf(3), hold7(69), later(*moved, 70), hold7(129), later(*searchOf(3), 130), released},
+			[]string{
+				"opened waiting 1", "updated waiting 2", "opened leaked 2", "updated waiting 2", "updated waiting 2",
+				"closed leaked 0", "closed released 0",
+			},
+		},
+		{
 			"it was freed before the search was read",
 			[]record.Record{hold7(2), &record.DevFree{Time: at(9), Dev: 1}, socket, searchOf(2)},
 			[]string{"opened waiting 1", "closed released 0"},
@@ -139,5 +147,37 @@ func TestASearchIsTheEvidence(t *testing.T) {
 	}
 	if holder.Process == nil || holder.Process.PID != 158 || holder.Details["source"] != "search" || holder.Details["waiting"] != waiting.ID {
 		t.Errorf("holder: %+v, %v", holder.Process, holder.Details)
+	}
+}
+
+// More objects hold it than are told: those of the first search stay, whatever comes first in
+// the second.
+func TestObjectsThatWereToldStay(t *testing.T) {
+	objects := func(first int) []record.Record {
+		var list []record.Record
+		for i := range holdersTold + 8 {
+			o := heldObject("neighbour", "neighbour.dev", true)
+			o.Object = uint64(0x1000 + (first+i)%(holdersTold+8))
+			list = append(list, o)
+		}
+		return list
+	}
+	again := searchOf(holdersTold + 9)
+	again.Time = at(70)
+	records := append([]record.Record{hold7(2)}, objects(0)...)
+	records = append(append(records, searchOf(holdersTold+9), hold7(69)), objects(8)...)
+	_, all := searching(append(records, again)...)
+	opened := 0
+	for _, f := range all {
+		switch {
+		case f.Kind != KindHolder:
+		case f.State == finding.Closed:
+			t.Fatalf("closed although it is still there: %s", f.Summary)
+		case f.State == finding.Opened:
+			opened++
+		}
+	}
+	if opened != holdersTold {
+		t.Errorf("%d holders opened, want %d", opened, holdersTold)
 	}
 }

@@ -75,7 +75,12 @@ func (a account) unexplained() int64 { return a.references - a.certain - a.likel
 // isLeaked reports whether what no object explains is to be told as such: what was
 // dropped, or not saved, may be what explains it.
 func (a account) isLeaked(r *record.HolderSearch) bool {
-	return a.known && a.unexplained() > 0 && !r.Moved && r.Dropped == 0 && r.NotSaved == 0
+	return a.isSure(r) && a.unexplained() > 0
+}
+
+// isSure reports whether the search and the count are of the same time, and whole.
+func (a account) isSure(r *record.HolderSearch) bool {
+	return a.known && !r.Moved && r.Dropped == 0 && r.NotSaved == 0
 }
 
 // countFamilies counts the objects that hold a device by their family.
