@@ -44,7 +44,7 @@ var workloads = []workload{
 	{name: "dst", what: "connect(2) that allocates a route", exact: true},
 	{name: "dst-life", what: "the same, and the route before it freed"},
 	{name: "reference", what: "a device's reference, taken and given back", exact: true},
-	{name: "life", what: "a network namespace and a veth pair, made and deleted", still: true, batched: true, runs: 8},
+	{name: "life", what: "a network namespace and a veth pair, made and deleted", still: true, batched: true, runs: 24},
 	{name: "idle", what: "a second in which nothing happens"},
 }
 
