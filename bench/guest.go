@@ -10,6 +10,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -95,11 +96,19 @@ func (g *guest) run(ctx context.Context, limit time.Duration, argv ...string) (s
 	return out.String(), nil
 }
 
+// layoutPages is by how many pages of each CPU's memory one process has another layout of
+// it than the one before.
+const layoutPages = 13
+
 // measure returns the instructions of one operation of a workload, now.
 func (g *guest) measure(ctx context.Context, w workload) (float64, error) {
 	var runs []float64
-	for range max(1, w.runs) {
-		out, err := g.run(ctx, workloadLimit, binDir+"ops", w.name)
+	for run := range max(1, w.runs) {
+		argv := []string{binDir + "ops", w.name}
+		if w.batched {
+			argv = append(argv, strconv.Itoa(run*layoutPages))
+		}
+		out, err := g.run(ctx, workloadLimit, argv...)
 		if err != nil {
 			return 0, fmt.Errorf("measuring %s: %w", w.name, err)
 		}

@@ -41,7 +41,7 @@ func judge(s figures) []verdict {
 	j.nothing("3. everything on, an unrelated system call: nothing", "getppid", everything)
 	j.atMost("4. dst, a route made and freed: at most 5 of the empty fexit and fentry", "dst-life", only(detectorDst), emptyBest, 5)
 	j.atMost("5. ledger, a reference: at most 1.7 of empty kprobes at the same places", "reference", ledgerJumps, emptySites, 1.7)
-	j.share("6. everything on, a namespace's and veth pair's life: less than 1 %", "life", everything, 0.01)
+	j.share("6. everything on, references by search (--refs search), a namespace's and veth pair's life: less than 1 %", "life", everythingSearch, 0.01)
 	j.gone("7. after the end: within 0.05 % of before, or 10 instructions")
 	return j.verdicts
 }

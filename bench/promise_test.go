@@ -24,7 +24,7 @@ func kept() figures {
 		{"getppid", everything, 336, 336, 336},
 		{"dst-life", emptyBest, 18000, 18000, 18330},
 		{"dst-life", only(detectorDst), 18000, 18000, 19650},
-		{"life", everything, 3200000, 3203000, 3225000},
+		{"life", everythingSearch, 3200000, 3203000, 3225000},
 	}}
 }
 
@@ -70,11 +70,11 @@ func TestJudge(t *testing.T) {
 			kept().with(figure{"getppid", everything, 336, 336, 337}), "3",
 		},
 		"a route":                    {kept().with(figure{"dst-life", only(detectorDst), 18000, 18000, 19651}), "4"},
-		"a life costs one in ninety": {kept().with(figure{"life", everything, 3200000, 3200000, 3235600}), "6"},
+		"a life costs one in ninety": {kept().with(figure{"life", everythingSearch, 3200000, 3200000, 3235600}), "6"},
 		"a program stays attached":   {kept().with(figure{"udp", csum, 10000, 10080, 10407}), "7"},
 		"an untraced packet wanders": {kept().with(figure{"udp", csum, 10000, 10006, 10370}), ""},
 		"a life is never the same twice: nothing remains": {
-			kept().with(figure{"life", everything, 3200000, 3195000, 3200000}), "",
+			kept().with(figure{"life", everythingSearch, 3200000, 3195000, 3200000}), "",
 		},
 	} {
 		if got := strings.Join(failures(test.figures), " "); got != test.broken {
@@ -125,7 +125,7 @@ func TestRatioToNothingIsNotJudged(t *testing.T) {
 
 // A life that takes 2 % more or less by itself says nothing about 1 %.
 func TestDoubtIsNotJudged(t *testing.T) {
-	s := kept().with(figure{"life", everything, 3200000, 3264000, 3275000})
+	s := kept().with(figure{"life", everythingSearch, 3200000, 3264000, 3275000})
 	for _, v := range judge(s) {
 		if strings.HasPrefix(v.promise, "6") && v.state == unknown && strings.Contains(v.figures, "untraced differs by 2.00 %") {
 			return
