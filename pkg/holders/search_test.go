@@ -170,3 +170,17 @@ func TestASearchCanBeEnded(t *testing.T) {
 		t.Errorf("a search that was cancelled: %v", err)
 	}
 }
+
+// A device that somebody saw wait may be gone when memory is looked at, or another thing
+// may be where it was.
+func TestOnlyWhatWaitsIsSearchedFor(t *testing.T) {
+	_, k := newMachine(t)
+	waiting, err := k.Waiting()
+	if err != nil || len(waiting) != 1 {
+		t.Fatalf("%+v, %v", waiting, err)
+	}
+	devices := k.WaitingAt([]uint64{waiting[0].Addr, waiting[0].Addr + 64, 8, 1 << 63})
+	if len(devices) != 1 || devices[0].Name != "hold7" {
+		t.Errorf("%+v", devices)
+	}
+}
