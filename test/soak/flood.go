@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,16 +22,22 @@ const (
 	noLimit = "log-format: json\n"
 	limited = "log-format: json\nmax-cpu: 5%\n"
 
-	floodLasts = 90 * time.Second
-	lastStep   = 4 // of the budget
-	// floodSettles is how long the last step is looked at.
-	floodSettles = 20 * time.Second
+	// lookEvery is seldom enough for what looking costs to be no part of what is seen.
+	lookEvery  = 5 * time.Second
+	floodLasts = 5 * time.Minute
+	// floodSettles is without another step, which 3 measurements of 15 seconds would
+	// have led to, and the time that tracing anew takes in an emulated guest.
+	floodSettles = 65 * time.Second
+	// lately is of what the last figures are the mean: all of it after the last step.
+	lately = 30 * time.Second
 	// recovery is longer than it has to be calm before a step is taken back.
 	recovery = 200 * time.Second
 )
 
+type kindOfFlood struct{ kind, what string }
+
 // floods are done one after the other.
-var floods = []struct{ kind, what string }{
+var floods = []kindOfFlood{
 	{"references", "references of a device, taken and dropped"},
 	{"packets", "UDP packets over veth"},
 	{"devices", "50 devices, made and deleted"},
@@ -73,19 +80,24 @@ func (r *rates) last(seconds int) float64 {
 	return sum / float64(max(1, len(tail)))
 }
 
-func flood(ctx context.Context, g *guest) error {
-	if err := exact(ctx, g); err != nil {
-		return err
+func flood(ctx context.Context, g *guest, only []string) error {
+	if len(only) == 0 {
+		if err := exact(ctx, g); err != nil {
+			return err
+		}
 	}
-	for i, f := range floods {
+	for _, f := range floods {
+		if len(only) > 0 && !slices.Contains(only, f.kind) {
+			continue
+		}
 		if err := g.reload(ctx, limited); err != nil {
 			return err
 		}
-		if err := one(ctx, g, f.kind, f.what); err != nil {
+		err := one(ctx, g, f.kind, f.what)
+		said, e := g.run(ctx, "sh", "-c", "grep budget "+logFile+"; >"+logFile)
+		fmt.Print(said)
+		if err := errors.Join(err, e); err != nil {
 			return fmt.Errorf("%s: %w", f.kind, err)
-		}
-		if i == len(floods)-1 {
-			break
 		}
 		// Without a limit all is taken in again, at once.
 		if err := g.reload(ctx, noLimit); err != nil {
@@ -97,20 +109,19 @@ func flood(ctx context.Context, g *guest) error {
 			return err
 		}
 	}
-	began := time.Now()
-	m, err := g.scrape(ctx)
-	if err != nil {
-		return err
-	}
-	deepest := m["netns_trace_budget_step"]
-	if err := g.waitFor(ctx, recovery, func(m metrics) bool { return m["netns_trace_budget_step"] < deepest }); err != nil {
-		return fmt.Errorf("no step is taken back: %w", err)
-	}
-	fmt.Printf("calm: step %.0f was taken back after %.0f s\n", deepest, time.Since(began).Seconds())
 	return g.end()
 }
 
-// one floods once, and prints what became of it.
+// look is the service at one time of a flood.
+type look struct {
+	at       time.Duration
+	step     float64
+	process  float64 // seconds of a CPU
+	programs float64 // likewise: its programs in the kernel
+}
+
+// one floods once until the budget takes no further step, and then waits for one to be
+// taken back. It prints what became of it.
 func one(ctx context.Context, g *guest, kind, what string) error {
 	var seen rates
 	load, err := g.vm.Start(ctx, lab.Command{Argv: []string{"load", kind}, Stdout: &seen})
@@ -118,30 +129,67 @@ func one(ctx context.Context, g *guest, kind, what string) error {
 		return fmt.Errorf("starting the load: %w", err)
 	}
 	var steps []string
+	var all []look
 	var m metrics
 	most, first, step := 0.0, 0.0, 0.0
-	var last time.Time // that the step changed
-	for began := time.Now(); time.Since(began) < floodLasts && (step < lastStep || time.Since(last) < floodSettles); {
-		time.Sleep(2 * time.Second)
+	const took = "netns_trace_cpu_seconds_total"
+	began := time.Now()
+	last := began // that the step changed
+	for time.Since(began) < floodLasts && time.Since(last) < floodSettles {
+		time.Sleep(lookEvery)
 		if m, err = g.scrape(ctx); err != nil {
 			return err
 		}
-		if now := m["netns_trace_budget_step"]; now != step {
-			step, last = now, time.Now()
-			steps = append(steps, fmt.Sprintf("%.0f after %.0f s", step, time.Since(began).Seconds()))
+		now := look{time.Since(began), m["netns_trace_budget_step"], m.sum(took, "user_space"), m.sum(took, "kernel_programs")}
+		all = append(all, now)
+		if now.step != step {
+			step, last = now.step, time.Now()
+			steps = append(steps, fmt.Sprintf("%.0f after %.0f s", step, now.at.Seconds()))
 		}
 		if step == 0 {
 			first = seen.last(5)
 		}
 		most = max(most, m["netns_trace_cpu_ratio"])
+		fmt.Printf("%4.0f s  step %.0f, cpu %.1f %% by the budget; in the last %s %s; records %.0f; %.0f a second\n", now.at.Seconds(), step,
+			100*m["netns_trace_cpu_ratio"], lately, recent(all, lately), m["netns_trace_records_total"], seen.last(5))
 	}
-	fmt.Printf("%s: %s: %.0f a second at first, %.0f at last; cpu %.1f %% at most, %.1f %% at last; steps: %s; lost %.0f\n", kind, what,
-		first, seen.last(10), 100*most, 100*m["netns_trace_cpu_ratio"], strings.Join(steps, ", "), m.sum("netns_trace_lost_total"))
+	fmt.Printf("%s: %s: %.0f a second at first, %.0f at last; cpu %.1f %% at most, at last %s; steps: %s; lost %.0f\n", kind, what,
+		first, seen.last(10), 100*most, recent(all, lately), strings.Join(steps, ", "), m.sum("netns_trace_lost_total"))
 	if err := load.Signal(syscall.SIGKILL); err != nil {
 		return fmt.Errorf("ending the load: %w", err)
 	}
-	_, err = load.Wait()
-	return err
+	if _, err := load.Wait(); err != nil {
+		return fmt.Errorf("ending the load: %w", err)
+	}
+	if step == 0 {
+		return nil // it was never too much
+	}
+	return calm(ctx, g, kind, step)
+}
+
+// calm waits for the first step to be taken back.
+func calm(ctx context.Context, g *guest, kind string, deepest float64) error {
+	began := time.Now()
+	if err := g.waitFor(ctx, recovery, func(m metrics) bool { return m["netns_trace_budget_step"] < deepest }); err != nil {
+		return fmt.Errorf("no step is taken back: %w", err)
+	}
+	fmt.Printf("%s: step %.0f was taken back %.0f s after the flood\n", kind, deepest, time.Since(began).Seconds())
+	return nil
+}
+
+// recent says what share of a CPU was taken in the last while, and by what.
+func recent(all []look, while time.Duration) string {
+	if len(all) < 2 {
+		return "not known yet"
+	}
+	last := all[len(all)-1]
+	from := last
+	for i := len(all) - 1; i >= 0 && last.at-from.at < while; i-- {
+		from = all[i]
+	}
+	seconds := (last.at - from.at).Seconds()
+	process, programs := (last.process-from.process)/seconds, (last.programs-from.programs)/seconds
+	return fmt.Sprintf("%.1f %% (process %.1f, programs %.1f)", 100*(process+programs), 100*process, 100*programs)
 }
 
 // exact does a known number of things at full speed, and looks whether that is what was

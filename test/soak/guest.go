@@ -83,7 +83,7 @@ func (g *guest) begin(ctx context.Context, settings string) error {
 		return err
 	}
 	var err error
-	g.service, err = g.vm.Start(ctx, lab.Command{Argv: []string{"sh", "-c", "exec netns-trace monitor --config " + configFile + " 2>" + logFile}})
+	g.service, err = g.vm.Start(ctx, lab.Command{Argv: []string{"sh", "-c", "exec netns-trace monitor --config " + configFile + " 2>>" + logFile}})
 	if err != nil {
 		return fmt.Errorf("starting the service: %w", err)
 	}

@@ -8,10 +8,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -21,17 +23,25 @@ import (
 func main() {
 	kernel := flag.String("kernel", "6.12", "kernel to boot: one of the lab's matrix")
 	lasts := flag.Duration("for", 30*time.Minute, "how long to go on")
-	floods := flag.Bool("flood", false, "flood each probe instead, with a budget")
+	flooding := flag.Bool("flood", false, "flood each probe instead, with a budget")
+	var only []string
+	flag.Func("only", "of the floods only these: references, packets, devices, dst, netns; repeatable", func(kind string) error {
+		if !slices.ContainsFunc(floods, func(f kindOfFlood) bool { return f.kind == kind }) {
+			return errors.New("there is no such flood")
+		}
+		only = append(only, kind)
+		return nil
+	})
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *kernel, *lasts, *floods); err != nil {
+	if err := run(ctx, *kernel, *lasts, *flooding, only); err != nil {
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, name string, lasts time.Duration, floods bool) error {
+func run(ctx context.Context, name string, lasts time.Duration, flooding bool, only []string) error {
 	root, err := lab.RepositoryRoot()
 	if err != nil {
 		return err
@@ -45,7 +55,7 @@ func run(ctx context.Context, name string, lasts time.Duration, floods bool) err
 		return err
 	}
 	settings := soakSettings
-	if floods {
+	if flooding {
 		settings = noLimit
 	}
 	g, err := boot(ctx, cache, kernel, root, settings)
@@ -53,8 +63,8 @@ func run(ctx context.Context, name string, lasts time.Duration, floods bool) err
 		return err
 	}
 	defer g.close()
-	if floods {
-		err = flood(ctx, g)
+	if flooding {
+		err = flood(ctx, g, only)
 	} else {
 		err = soak(ctx, g, lasts)
 	}
