@@ -125,6 +125,7 @@ func (k *keeper) ready(t *tracing, now time.Time) {
 			"part", fmt.Sprintf("1/%d", room), "tables_mib", mebibytes(k.memory.tables), "limit_mib", mebibytes(k.memory.limit))
 	}
 	k.thin(t)
+	k.share = 0 // what was measured led here, and is not so any more
 	for class, since := range k.off {
 		if !slices.Contains(k.leaves(), class) {
 			t.live.Lose(&record.Loss{Detector: class, Cause: "budget_seconds_off", Count: uint64(now.Sub(since).Seconds()) + 1})

@@ -141,9 +141,20 @@ func TestMeter(t *testing.T) {
 	if got, known := m.Programs(now); !known || got != 31800*time.Microsecond {
 		t.Errorf("programs: %s, %v", got, known)
 	}
+	// Tracing anew took 10 seconds, and what it attached is not what was measured.
+	now = now.Add(10 * time.Second)
 	m.Skip(5*time.Second, now)
-	if got := m.Share(5*time.Second, now.Add(time.Second)); math.Abs(got-0.00318) > 1e-9 {
+	now = now.Add(time.Second)
+	if got := m.Share(5*time.Second, now); got != 0 {
 		t.Errorf("after a start that does not count: %v", got)
+	}
+	if got, known := m.Programs(now); !known || got != 31800*time.Microsecond {
+		t.Errorf("programs that nobody has measured since tracing began anew were counted: %s, %v", got, known)
+	}
+	m.Window(nil, []Hits{{"kprobe", 1000, 693_000}}, time.Second) // and 307 ns aside each
+	now = now.Add(time.Second)
+	if got := m.Share(5*time.Second, now); math.Abs(got-0.001) > 1e-9 {
+		t.Errorf("by the first window after a start %v, want 0.1 %%", got)
 	}
 }
 

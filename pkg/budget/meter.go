@@ -87,6 +87,10 @@ func (m *Meter) Share(user time.Duration, now time.Time) float64 {
 	return share
 }
 
-// Skip leaves out of the next share what the process has taken until now: it was for
-// starting, which is not what tracing costs.
-func (m *Meter) Skip(user time.Duration, now time.Time) { m.user, m.userAt = user, now }
+// Skip leaves out what was taken until now: it was for starting, which is not what
+// tracing costs. The programs are others than those of the last window, so until the
+// next they count as nothing.
+func (m *Meter) Skip(user time.Duration, now time.Time) {
+	m.user, m.userAt = user, now
+	m.programs, m.last = 0, now
+}
