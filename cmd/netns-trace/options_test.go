@@ -128,7 +128,7 @@ func TestExitStatus(t *testing.T) {
 func TestHome(t *testing.T) {
 	own, err := os.Readlink("/proc/self/ns/net") // net:[4026531840]
 	if err != nil {
-		t.Skipf("no network namespaces here: %v", err)
+		t.Fatal(err)
 	}
 	inode, err := strconv.ParseUint(strings.Trim(strings.TrimPrefix(own, "net:"), "[]"), 10, 32)
 	if err != nil {

@@ -36,7 +36,8 @@ func examine() (system, error) {
 	}
 	// Before 5.11 maps count as locked memory.
 	if err := rlimit.RemoveMemlock(); err != nil {
-		return system{}, fmt.Errorf("raising the limit of locked memory: %w", err)
+		return system{}, fmt.Errorf("raising the limit of locked memory, which the kernel counts maps as before 5.11: %w: "+
+			"it takes CAP_SYS_RESOURCE, or no limit from the start (LimitMEMLOCK=infinity)", err)
 	}
 	// What cannot be told is taken for hidden: no addresses will be had.
 	access, err := kernel.ReadSymbolAccess()

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 )
 
 // maxSegments bounds the program headers that are read. The kernel lists one for
@@ -37,16 +36,17 @@ type Segment struct {
 }
 
 // OpenCore opens /proc/kcore, which takes CAP_SYS_RAWIO and a kernel that is not
-// locked down for confidentiality. The caller closes it.
+// locked down for confidentiality. Where a container runtime has put nothing in its
+// place it opens /host/proc/kcore. The caller closes it.
 func OpenCore() (*Core, error) {
-	f, err := os.Open(kcorePath)
+	f, err := openKcore(kcorePath, hostKcorePath)
 	if err != nil {
 		return nil, fmt.Errorf("opening the kernel's memory: %w", err)
 	}
 	c, err := ReadCore(f)
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("reading the headers of %s: %w", kcorePath, err)
+		return nil, fmt.Errorf("reading the headers of %s: %w", f.Name(), err)
 	}
 	c.closer = f
 	return c, nil

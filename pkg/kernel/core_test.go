@@ -6,6 +6,9 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -51,6 +54,43 @@ func TestKernelMemoryIsReadByAddress(t *testing.T) {
 		if (err == nil) != (tc.want != "") || err == nil && string(b) != tc.want {
 			t.Errorf("%s: read %q, %v, want %q", tc.what, b, err, tc.want)
 		}
+	}
+}
+
+// In a container /proc/kcore is /dev/null, and the host's may be mounted elsewhere.
+func TestMaskedMemoryIsLookedForWhereTheHostsIs(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	whole, other, text, gone := file("kcore", elf.ELFMAG), file("host", elf.ELFMAG), file("text", "text"), filepath.Join(dir, "gone")
+	for _, tc := range []struct {
+		name, path, host string
+		want             string // the path that is opened
+		wantErr          string
+	}{
+		{name: "on a host", path: whole, host: other, want: whole},
+		{name: "masked", path: os.DevNull, host: other, want: other},
+		{name: "masked, and the host's is not mounted", path: os.DevNull, host: gone, wantErr: "mount the host's at /host/proc/kcore"},
+		{name: "both masked", path: os.DevNull, host: os.DevNull, wantErr: "there is nothing in it"},
+		{name: "masked, and something else is mounted", path: os.DevNull, host: text, wantErr: "text: it is no ELF file"},
+		{name: "a kernel without it", path: gone, host: other, wantErr: "no such file"},
+	} {
+		f, err := openKcore(tc.path, tc.host)
+		if err != nil {
+			if tc.wantErr == "" || !strings.Contains(err.Error(), tc.wantErr) {
+				t.Errorf("%s: %v, want %q", tc.name, err, tc.wantErr)
+			}
+			continue
+		}
+		if f.Name() != tc.want {
+			t.Errorf("%s: opened %s, want %q", tc.name, f.Name(), tc.want)
+		}
+		f.Close()
 	}
 }
 

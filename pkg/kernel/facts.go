@@ -44,7 +44,8 @@ type Facts struct {
 	Symbols           Fact[SymbolAccess] `json:"kallsyms"`
 	KptrRestrict      Fact[int]          `json:"kptr_restrict"`
 	PerfEventParanoid Fact[int]          `json:"perf_event_paranoid"`
-	// Kcore is whether kernel memory can be read through /proc/kcore.
+	// Kcore is whether kernel memory can be read through /proc/kcore, or where that of
+	// the host is in a container.
 	Kcore Fact[bool] `json:"kcore"`
 
 	InitPIDNamespace Fact[bool]   `json:"init_pid_namespace"`

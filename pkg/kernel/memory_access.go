@@ -5,14 +5,17 @@ package kernel
 import (
 	"bufio"
 	"bytes"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 )
 
 const (
 	kcorePath        = "/proc/kcore"
+	hostKcorePath    = "/host/proc/kcore" // in a container, where the DaemonSet mounts it
 	kptrRestrictPath = "/proc/sys/kernel/kptr_restrict"
 	perfParanoidPath = "/proc/sys/kernel/perf_event_paranoid"
 )
@@ -58,20 +61,48 @@ func symbolAccess(r io.Reader) (SymbolAccess, error) {
 	return SymbolsHidden, nil
 }
 
-// readKcore opens /proc/kcore and reads its ELF header: the open is what
-// lockdown=confidentiality and a missing CAP_SYS_RAWIO refuse.
-func readKcore(path string) (bool, error) {
+// errMasked is what containers see: runtimes bind /dev/null over /proc/kcore.
+var errMasked = errors.New("there is nothing in it, as in containers: mount the host's at " + hostKcorePath)
+
+// openKcore opens the kernel's memory at the first path, and at the second where there
+// is nothing in the first. The open is what lockdown=confidentiality and a missing
+// CAP_SYS_RAWIO refuse.
+func openKcore(path, host string) (*os.File, error) {
+	f, err := openCoreFile(path)
+	if !errors.Is(err, errMasked) {
+		return f, err
+	}
+	f, hostErr := openCoreFile(host)
+	if errors.Is(hostErr, fs.ErrNotExist) {
+		return nil, err
+	}
+	return f, hostErr
+}
+
+func openCoreFile(path string) (*os.File, error) {
 	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	magic := make([]byte, len(elf.ELFMAG))
+	switch _, err = f.ReadAt(magic, 0); {
+	case errors.Is(err, io.EOF):
+		err = errMasked
+	case err == nil && string(magic) != elf.ELFMAG:
+		err = errors.New("it is no ELF file")
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// readKcore reports whether the kernel's memory can be opened.
+func readKcore(path string) (bool, error) {
+	f, err := openKcore(path, hostKcorePath)
 	if err != nil {
 		return false, err
 	}
-	defer f.Close()
-	var magic [4]byte
-	if _, err := io.ReadFull(f, magic[:]); err != nil {
-		return false, fmt.Errorf("reading %s: %w", path, err)
-	}
-	if string(magic[:]) != "\x7fELF" {
-		return false, fmt.Errorf("%s is no ELF file", path)
-	}
-	return true, nil
+	return true, f.Close()
 }

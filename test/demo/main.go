@@ -9,7 +9,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -33,24 +32,16 @@ func main() {
 }
 
 func run(ctx context.Context, name string) error {
-	root, err := lab.RepositoryRoot()
+	bench, err := lab.OpenWorkbench(ctx, name, os.Stderr)
 	if err != nil {
 		return err
 	}
-	cache, err := lab.OpenCache(os.Stderr)
+	files, err := build(ctx, bench)
 	if err != nil {
 		return err
 	}
-	kernel, err := lab.FetchKernel(ctx, cache, name, lab.FlavourCloud)
-	if err != nil {
-		return err
-	}
-	files, err := build(ctx, cache, kernel, root)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("booting Linux %s\n", kernel.Release)
-	vm, err := lab.Boot(ctx, lab.Config{Cache: cache, Kernel: kernel, Files: files})
+	fmt.Printf("booting Linux %s\n", bench.Kernel.Release)
+	vm, err := bench.Boot(ctx, files)
 	if err != nil {
 		return err
 	}
@@ -73,23 +64,16 @@ func run(ctx context.Context, name string) error {
 }
 
 // build makes what the guest needs: guest path to host path.
-func build(ctx context.Context, cache lab.Cache, kernel lab.Kernel, root string) (map[string]string, error) {
-	path := filepath.Join(root, "test/demo/demo.sh")
+func build(ctx context.Context, bench lab.Workbench) (map[string]string, error) {
+	path := filepath.Join(bench.Root, "test/demo/demo.sh")
 	script, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the demo's script: %w", err)
 	}
-	files, err := lab.GuestTools(ctx, cache)
+	files, err := bench.Files(ctx, func(guestPath string) bool { return strings.Contains(string(script), guestPath) })
 	if err != nil {
 		return nil, err
 	}
-	modules, err := lab.GuestModules(ctx, cache, kernel, func(guestPath string) bool {
-		return strings.Contains(string(script), guestPath)
-	})
-	if err != nil {
-		return nil, err
-	}
-	maps.Copy(files, modules)
 	files["/demo/demo.sh"] = path
 	return files, nil
 }

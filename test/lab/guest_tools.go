@@ -28,6 +28,8 @@ func guestTools() []guestTool {
 		{"/usr/local/bin/setnsclone", "test/faults/setnsclone/setnsclone", madeByMake},
 		{"/usr/local/bin/netnspin", "test/faults/netnspin/netnspin", madeByMake},
 		{"/usr/local/bin/sockhold", "test/faults/sockhold/sockhold", madeByMake},
+		{"/usr/local/bin/daemonset", "test/daemonset", BuildGo},
+		{"/deploy/daemonset.yaml", "deploy/kubernetes/daemonset.yaml", asItIs},
 		{"/faults/dockerdclone.so", "test/faults/dockerdclone/dockerdclone.so", madeByMake},
 		{"/usr/local/bin/dockerdclone", "test/faults/dockerdclone/dockerdclone.sh", asItIs},
 	}

@@ -27,18 +27,28 @@ func TestBuildModuleForEveryKernel(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, err := exec.CommandContext(t.Context(), "modinfo", "-F", "vermagic", ko).Output()
-			if err != nil {
-				t.Skipf("modinfo cannot be run to look at the module: %v", err)
-			}
-			if !strings.HasPrefix(string(out), kernel.Release+" ") {
-				t.Errorf("the module is for kernel %q, not for %s", strings.TrimSpace(string(out)), kernel.Release)
-			}
+			checkVermagic(t, ko, kernel)
 			again, err := BuildModule(t.Context(), cache, kernel, filepath.Join(faultsDir, "refleak"))
 			if err != nil || again != ko {
 				t.Errorf("the second build gave %q, %v, want the cached %q", again, err, ko)
 			}
 		})
+	}
+}
+
+// checkVermagic looks whether a module says that it is for this kernel.
+func checkVermagic(t *testing.T, ko string, kernel Kernel) {
+	t.Helper()
+	modinfo, err := administrationProgram("modinfo") // of kmod, which depmod is of too
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), modinfo, "-F", "vermagic", ko).Output()
+	if err != nil {
+		t.Fatalf("modinfo: %v", withStderr(err))
+	}
+	if !strings.HasPrefix(string(out), kernel.Release+" ") {
+		t.Errorf("the module is for kernel %q, not for %s", strings.TrimSpace(string(out)), kernel.Release)
 	}
 }
 

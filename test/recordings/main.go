@@ -10,7 +10,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -35,36 +34,21 @@ func main() {
 }
 
 func run(ctx context.Context, name, into string) error {
-	root, err := lab.RepositoryRoot()
+	bench, err := lab.OpenWorkbench(ctx, name, os.Stderr)
 	if err != nil {
 		return err
 	}
-	cache, err := lab.OpenCache(os.Stderr)
-	if err != nil {
-		return err
-	}
-	kernel, err := lab.FetchKernel(ctx, cache, name, lab.FlavourCloud)
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(root, "test/recordings/record.sh")
+	path := filepath.Join(bench.Root, "test/recordings/record.sh")
 	script, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("reading the guest's script: %w", err)
 	}
-	files, err := lab.GuestTools(ctx, cache)
+	files, err := bench.Files(ctx, func(guestPath string) bool { return bytes.Contains(script, []byte(guestPath)) })
 	if err != nil {
 		return err
 	}
-	modules, err := lab.GuestModules(ctx, cache, kernel, func(guestPath string) bool {
-		return bytes.Contains(script, []byte(guestPath))
-	})
-	if err != nil {
-		return err
-	}
-	maps.Copy(files, modules)
 	files["/recordings/record.sh"] = path
-	vm, err := lab.Boot(ctx, lab.Config{Cache: cache, Kernel: kernel, Files: files})
+	vm, err := bench.Boot(ctx, files)
 	if err != nil {
 		return err
 	}
@@ -81,6 +65,6 @@ func run(ctx context.Context, name, into string) error {
 	if err := os.WriteFile(out, recording.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("keeping the recording: %w", err)
 	}
-	fmt.Printf("%s: %d bytes, Linux %s\n", out, recording.Len(), kernel.Release)
+	fmt.Printf("%s: %d bytes, Linux %s\n", out, recording.Len(), bench.Kernel.Release)
 	return nil
 }

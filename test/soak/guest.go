@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -48,22 +47,17 @@ type guest struct {
 
 // boot starts a kernel, and in it the service with these settings, and waits until it
 // watches.
-func boot(ctx context.Context, cache lab.Cache, kernel lab.Kernel, root, settings string) (*guest, error) {
-	files, err := lab.GuestTools(ctx, cache)
-	if err != nil {
-		return nil, err
-	}
-	modules, err := lab.GuestModules(ctx, cache, kernel, func(path string) bool {
+func boot(ctx context.Context, bench lab.Workbench, settings string) (*guest, error) {
+	files, err := bench.Files(ctx, func(path string) bool {
 		return path == "/faults/refpairs.ko" || path == "/faults/dstfail.ko"
 	})
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(files, modules)
-	if files["/usr/local/bin/load"], err = lab.BuildGo(ctx, cache, filepath.Join(root, "test/soak/load")); err != nil {
+	if files["/usr/local/bin/load"], err = lab.BuildGo(ctx, bench.Cache, filepath.Join(bench.Root, "test/soak/load")); err != nil {
 		return nil, err
 	}
-	vm, err := lab.Boot(ctx, lab.Config{Cache: cache, Kernel: kernel, Files: files})
+	vm, err := bench.Boot(ctx, files)
 	if err != nil {
 		return nil, err
 	}

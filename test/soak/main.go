@@ -42,15 +42,7 @@ func main() {
 }
 
 func run(ctx context.Context, name string, lasts time.Duration, flooding bool, only []string) error {
-	root, err := lab.RepositoryRoot()
-	if err != nil {
-		return err
-	}
-	cache, err := lab.OpenCache(os.Stderr)
-	if err != nil {
-		return err
-	}
-	kernel, err := lab.FetchKernel(ctx, cache, name, lab.FlavourCloud)
+	bench, err := lab.OpenWorkbench(ctx, name, os.Stderr)
 	if err != nil {
 		return err
 	}
@@ -58,7 +50,7 @@ func run(ctx context.Context, name string, lasts time.Duration, flooding bool, o
 	if flooding {
 		settings = noLimit
 	}
-	g, err := boot(ctx, cache, kernel, root, settings)
+	g, err := boot(ctx, bench, settings)
 	if err != nil {
 		return err
 	}
