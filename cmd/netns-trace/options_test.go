@@ -45,7 +45,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"--comm dockerd --only refs", "--only leaves threads out"},
 		{"--refs search --jump-sites", "--refs search does not"},
 		{"--refs search --sample 1/4", "of which --refs search follows none"},
-		{"--refs memory", "functions or search, not \"memory\""},
+		{"--refs memory", "functions, search or tracker, not \"memory\""},
 		{"--follow", "--follow needs --pid or --comm"},
 		{"--comm a,b,c,d,e,f,g,h,i", "at most 8 names"},
 		{"--comm a,,b", "cannot be empty"},
