@@ -84,7 +84,7 @@ func runMonitor(ctx context.Context, o *monitorOptions, args []string) error {
 // trace traces until the end, anew when the budget wants other classes.
 func (s *service) trace(ctx context.Context) (err error) {
 	reaper := new(textprobe.Reaper)
-	defer func() { err = errors.Join(err, reaper.Close()) }()
+	defer func() { err = errors.Join(err, s.clear(reaper)) }()
 	for {
 		live := s.options.live
 		s.budget.leaveOut(&live)
@@ -98,6 +98,21 @@ func (s *service) trace(ctx context.Context) (err error) {
 		s.book.Restart()
 		s.metrics.Restart()
 	}
+}
+
+// clearing is less than the 30 seconds that Kubernetes has for an end, with what else
+// there is to do in them.
+const clearing = 10 * time.Second
+
+// clear waits for kprobe events to be deleted: a container's runtime may kill who does
+// that when this process ends. What stays does nothing, and the next start deletes it.
+func (s *service) clear(reaper *textprobe.Reaper) error {
+	ctx, stop := context.WithTimeout(context.Background(), clearing)
+	defer stop()
+	if err := reaper.Wait(ctx); err != nil {
+		s.log.Warn(err.Error())
+	}
+	return reaper.Close()
 }
 
 func (s *service) serve() (err error) {

@@ -3,11 +3,14 @@
 package textprobe
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -120,7 +123,9 @@ func (r *reaper) begin() error {
 // ones can be opened where no process may be started any more. The zero value is ready.
 type Reaper struct {
 	process *reaper
-	closed  int // sets
+	closed  int    // sets
+	list    string // the kernel's
+	prefix  string // of the lines that are this process's
 }
 
 // use returns what tells the definitions of the next set from those of the sets
@@ -130,8 +135,8 @@ func (r *Reaper) use(tracefs, prefix string) (letter string, err error) {
 	if r.process != nil {
 		return letter, nil
 	}
-	list := filepath.Join(tracefs, "kprobe_events")
-	if r.process, err = startReaper(list, prefix+letter+"_", true); err != nil {
+	r.list, r.prefix = filepath.Join(tracefs, "kprobe_events"), prefix
+	if r.process, err = startReaper(r.list, prefix+letter+"_", true); err != nil {
 		return "", err
 	}
 	return letter, reapStale(tracefs)
@@ -144,6 +149,27 @@ func (r *Reaper) done() error {
 	}
 	r.closed++
 	return r.process.begin()
+}
+
+// Wait waits until the definitions of all closed sets are deleted, or until ctx ends,
+// which is an error: for where the process that deletes them may not outlive this one,
+// as in a container with the host's process ids.
+func (r *Reaper) Wait(ctx context.Context) error {
+	for r.process != nil {
+		text, err := os.ReadFile(r.list)
+		if err != nil {
+			return fmt.Errorf("looking whether kprobe events are deleted: %w", err)
+		}
+		if !strings.Contains("\n"+string(text), "\n"+r.prefix) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for kprobe events to be deleted: %w", ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // Close frees what this process has of it. What it has to delete it deletes.
