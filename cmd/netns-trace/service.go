@@ -104,15 +104,29 @@ func (s *service) trace(ctx context.Context) (err error) {
 // there is to do in them.
 const clearing = 10 * time.Second
 
-// clear waits for kprobe events to be deleted: a container's runtime may kill who does
-// that when this process ends. What stays does nothing, and the next start deletes it.
+// clear waits, in a container, for kprobe events to be deleted: its runtime may kill who
+// does that when this process ends. What stays does nothing, and the next start deletes it.
 func (s *service) clear(reaper *textprobe.Reaper) error {
+	if !inContainer() {
+		return reaper.Close()
+	}
 	ctx, stop := context.WithTimeout(context.Background(), clearing)
 	defer stop()
 	if err := reaper.Wait(ctx); err != nil {
 		s.log.Warn(err.Error())
 	}
 	return reaper.Close()
+}
+
+// inContainer reports whether the root directory is another one than init's. A unit of
+// systemd with a mount namespace of its own has the same.
+func inContainer() bool {
+	own, err := os.Stat("/")
+	if err != nil {
+		return true
+	}
+	init, err := os.Stat("/proc/1/root/")
+	return err != nil || !os.SameFile(own, init)
 }
 
 func (s *service) serve() (err error) {
