@@ -172,8 +172,8 @@ static void wait_for_random_numbers(void)
 
 /*
  * Which holes there are in per-CPU memory decides how often the kernel has to look for a
- * chunk's largest one (pcpu_chunk_refresh_hint): in some layouts ten times more in a
- * life, which are 75,000 instructions. BPF's tables move the holes, traced functions do
+ * chunk's largest one (pcpu_chunk_refresh_hint): in some layouts 25 times in a life instead
+ * of 15, and there a life has 75,000 instructions more. BPF's tables move the holes, traced functions do
  * not matter. So each process takes another part of that memory, for as long as it runs.
  */
 static void take_percpu_memory(unsigned pages)

@@ -14,8 +14,8 @@ import (
 // errNoTracker says that the kernel does not track references itself.
 var errNoTracker = errors.New("the kernel has no tracker of device references (CONFIG_NET_DEV_REFCNT_TRACKER)")
 
-// HasTracker reports whether the kernel tracks device references itself.
-func (k *Kernel) HasTracker() bool {
+// hasTracker reports whether the kernel tracks device references itself.
+func (k *Kernel) hasTracker() bool {
 	return k.need("net_device.refcnt_tracker", "ref_tracker_dir.list", "ref_tracker.head",
 		"ref_tracker.alloc_stack_handle", "stack_record.entries") == nil
 }
@@ -31,7 +31,7 @@ const (
 // taken by dev_hold(), which has no tracker, are not in it. The list may change meanwhile: it
 // is Partial if its end was not found.
 func (k *Kernel) tracked(d *Device) (*record.RefTracker, error) {
-	if !k.HasTracker() {
+	if !k.hasTracker() {
 		return nil, errNoTracker
 	}
 	dir, _ := k.at(d.Addr, "net_device.refcnt_tracker")

@@ -101,7 +101,7 @@ func TestTheKernelsOwnTrackerIsRead(t *testing.T) {
 // A kernel without the tracker has an empty struct in its place.
 func TestAKernelWithoutATrackerHasNone(t *testing.T) {
 	_, k := newMachine(t)
-	if _, err := k.tracked(&Device{Addr: slabObject(theDevice)}); err == nil || k.HasTracker() {
+	if _, err := k.tracked(&Device{Addr: slabObject(theDevice)}); err == nil || k.hasTracker() {
 		t.Error("a tracker was found where there is none")
 	}
 }

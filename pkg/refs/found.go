@@ -112,11 +112,13 @@ func heldID(wait string, o *record.HeldObject) string {
 func (s *found) firstTold(wait string, objects []*record.HeldObject) []*record.HeldObject {
 	var before, list []*record.HeldObject
 	for _, o := range objects {
-		switch {
-		case o.Means != record.PointerCounted:
-		case slices.ContainsFunc(s.told, func(f *finding.Finding) bool { return f.ID == heldID(wait, o) }):
+		if o.Means != record.PointerCounted {
+			continue
+		}
+		id := heldID(wait, o)
+		if slices.ContainsFunc(s.told, func(f *finding.Finding) bool { return f.ID == id }) {
 			before = append(before, o)
-		default:
+		} else {
 			list = append(list, o)
 		}
 	}
