@@ -2,10 +2,11 @@
 /*
  * threads: which threads are away from their process's home network namespace
  * and who was cloned there. The maps are in threads_home.h, what the stranded do
- * in threads_calls.h; here is what happens to threads. The ways in are in
- * threads_hooks.h.
+ * in threads_calls.h, what user space is told of moves in threads_told.h; here is
+ * what happens to threads. The ways in are in threads_hooks.h.
  */
 #include "threads_home.h"
+#include "threads_told.h"
 #include "threads_calls.h"
 
 DESCRIBE(netns_switch_record);
@@ -14,12 +15,6 @@ DESCRIBE(thread_exit_record);
 DESCRIBE(thread_seen_record);
 DESCRIBE(process_record);
 DESCRIBE(stranded_call_record);
-
-/* User space knows of the thread, or must because of what it did. */
-static __always_inline bool matters(const struct away *a)
-{
-	return a->told || a->left_behind || a->clones;
-}
 
 /*
  * A process that moves while it has one thread may mean to stay: where it went is
@@ -65,7 +60,7 @@ static __always_inline int switched(bool in_place, void *ctx, struct task_struct
 	alone = threads == 1 && !home->named && !home_inum;
 	belongs = *home_for_switch(home, &old, &new);
 	/* `ip netns exec` and its kind go alone, and are gone with exec. */
-	tell = !alone;
+	tell = !alone && moves == MOVES_TOLD;
 
 	was = bpf_map_lookup_elem(&away, &tid);
 	if (was) {
@@ -176,8 +171,9 @@ static __always_inline int cloned(bool in_place, void *ctx, struct task_struct *
 	p = bpf_map_lookup_elem(&away, &parent);
 	if (!p && net == netns_of(in_place, leader))
 		return 0;
-	home = home_of(in_place, child, tgid);
-	if (!home)
+	/* Where moves are not seen, the leader may be away: then only a home that is known counts. */
+	home = moves == MOVES_UNSEEN ? bpf_map_lookup_elem(&homes, &tgid) : home_of(in_place, child, tgid);
+	if (!home || !home->netns.inum)
 		return 0;
 	read_netns_by(in_place, &here, net);
 	if (same_netns(&home->netns, &here))

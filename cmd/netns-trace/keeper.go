@@ -62,31 +62,36 @@ func (o *liveOptions) classes() []string {
 
 // steps are those that leave out something, and leave one of the classes.
 func steps(o *liveOptions, searchable bool) []budget.Step {
-	classes := o.classes()
-	refs := slices.Contains(classes, probe.DetectorRefs)
+	refs, threads := slices.Contains(o.classes(), probe.DetectorRefs), slices.Contains(o.classes(), probe.DetectorThreads)
 	follows := refs && !o.bySearch()
+	packets, ledgers := o.without(budget.NoPackets), o.without(budget.NoLedgers)
 	var out []budget.Step
-	if follows {
-		out = append(out, budget.NoStacks)
-	}
-	if follows && o.refs != refsSites && o.sample.n() < budget.OneIn {
-		out = append(out, budget.Sampled)
-	}
-	off := 0
-	for _, step := range []budget.Step{budget.NoPackets, budget.BySearch, budget.NoLedgers} {
-		if step == budget.BySearch {
-			if follows && searchable {
-				out = append(out, step)
-			}
-			continue
-		}
-		left := slices.DeleteFunc(slices.Clone(classes), func(c string) bool { return slices.Contains(classesOff(step), c) })
-		now := len(classes) - len(left)
-		if len(left) > 0 && (now > off || step == budget.NoPackets && refs && o.hotSites) {
-			out, off = append(out, step), now
+	for _, s := range []struct {
+		step  budget.Step
+		takes bool
+	}{
+		{budget.NoStacks, follows || threads},
+		{budget.Sampled, follows && o.refs != refsSites && o.sample.n() < budget.OneIn},
+		{budget.NoPackets, packets > 0 || refs && o.hotSites},
+		{budget.BySearch, follows && searchable},
+		{budget.NoLedgers, ledgers > packets || threads},
+		{budget.NoMoves, threads},
+	} {
+		if s.takes {
+			out = append(out, s.step)
 		}
 	}
 	return out
+}
+
+// without is how many of the classes that the user wants a step leaves out; none if it
+// would leave out all.
+func (o *liveOptions) without(step budget.Step) int {
+	left := slices.DeleteFunc(slices.Clone(o.classes()), func(c string) bool { return slices.Contains(classesOff(step), c) })
+	if len(left) == 0 {
+		return 0
+	}
+	return len(o.classes()) - len(left)
 }
 
 // classesOff are those that a step leaves out.
@@ -94,7 +99,7 @@ func classesOff(step budget.Step) []string {
 	switch step {
 	case budget.NoPackets, budget.BySearch:
 		return []string{probe.DetectorCsum}
-	case budget.NoLedgers:
+	case budget.NoLedgers, budget.NoMoves:
 		return []string{probe.DetectorCsum, probe.DetectorRefs, probe.DetectorDst}
 	}
 	return nil
@@ -112,6 +117,7 @@ func (k *keeper) leaves() []string {
 func (k *keeper) leaveOut(o *liveOptions) {
 	o.leftOut = k.leaves()
 	o.hotSites = o.hotSites && k.policy.Step() < budget.NoPackets
+	o.noMoves = k.policy.Step() >= budget.NoMoves
 	o.sample = k.sample()
 	if k.policy.Step() == budget.BySearch {
 		o.refs, o.sample, o.device, o.jumps = refsSearch, 0, "", false
@@ -150,18 +156,35 @@ func (k *keeper) ready(t *tracing, now time.Time) {
 	}
 }
 
-// thin has stacks taken or not, and most objects followed or not, and each verdict of
-// refs say so.
+// thin has stacks taken or not, moves of threads told at once, late or never, and most
+// objects followed or not, and each verdict say so.
 func (k *keeper) thin(t *tracing) {
-	if err := t.live.Sample(k.sample().n()); err != nil {
-		k.log.Error(err.Error())
+	step := k.policy.Step()
+	lacks := func(class, cause string, detailOnly bool) {
+		if slices.Contains(t.session.Detectors(), class) {
+			t.live.Lose(&record.Loss{Detector: class, Cause: cause, Count: 1, DetailOnly: detailOnly})
+		}
 	}
-	take := k.policy.Step() < budget.NoStacks
-	if err := t.session.TakeStacks(take); err != nil {
-		k.log.Error(err.Error())
+	moves := probe.MovesTold
+	if step >= budget.NoStacks {
+		moves = probe.MovesLate
+		lacks(probe.DetectorThreads, "budget_no_stacks", true)
+		if !t.searches() {
+			lacks(probe.DetectorRefs, "budget_no_stacks", true)
+		}
 	}
-	if !take && !t.searches() {
-		t.live.Lose(&record.Loss{Detector: probe.DetectorRefs, Cause: "budget_no_stacks", Count: 1, DetailOnly: true})
+	if step >= budget.NoLedgers {
+		t.session.LeaveOutCalls()
+		lacks(probe.DetectorThreads, "budget_no_calls", true)
+	}
+	if step >= budget.NoMoves {
+		moves = probe.MovesUnseen
+		lacks(probe.DetectorThreads, "budget_no_moves", false)
+	}
+	for _, err := range []error{t.live.Sample(k.sample().n()), t.session.TakeStacks(step < budget.NoStacks), t.live.TellMoves(moves)} {
+		if err != nil {
+			k.log.Error(err.Error())
+		}
 	}
 }
 
@@ -206,6 +229,9 @@ func (k *keeper) judge(t *tracing, now time.Time) bool {
 	k.thin(t)
 	k.noteOff(now)
 	if was < budget.NoPackets && step < budget.NoPackets {
+		return false
+	}
+	if was < step && step == budget.NoMoves {
 		return false
 	}
 	if was < step && step == budget.NoPackets && !k.wants.hotSites {

@@ -6,7 +6,6 @@ import (
 	"math"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,7 +46,7 @@ func (m *memory) set(o *monitorOptions) {
 		m.policy.Limit = 1
 	}
 	m.policy.Steps = []budget.Step{budget.SmallTables}
-	if slices.Contains(steps(&o.live, false), budget.NoLedgers) {
+	if o.live.without(budget.NoLedgers) > 0 {
 		m.policy.Steps = append(m.policy.Steps, budget.NoLedgers)
 	}
 	m.limitHeap(max(m.tables, m.tableRoom()))

@@ -16,18 +16,18 @@ import (
 // leaves out nothing.
 func TestStepsLeaveAClass(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
-		{"", "no stacks, sampling, no probes of packets, references by search, threads only"},
-		{"--only threads,csum", "no probes of packets"},
-		{"--only threads,refs", "no stacks, sampling, references by search, threads only"},
-		{"--only threads,dst", "threads only"},
+		{"", "no stacks, sampling, no probes of packets, references by search, threads only, no moves"},
+		{"--only threads,csum", "no stacks, no probes of packets, threads only, no moves"},
+		{"--only threads,refs", "no stacks, sampling, references by search, threads only, no moves"},
+		{"--only threads,dst", "no stacks, threads only, no moves"},
 		{"--only refs,csum", "no stacks, sampling, no probes of packets, references by search"},
-		{"--only threads", ""},
+		{"--only threads", "no stacks, threads only, no moves"},
 		{"--only csum", ""},
 		{"--only refs,dst", "no stacks, sampling, references by search"},
 		{"--only refs --hot-sites", "no stacks, sampling, no probes of packets, references by search"},
 		{"--only refs,csum --sample 1/4", "no stacks, sampling, no probes of packets, references by search"},
 		{"--only refs,csum --sample 1/256", "no stacks, no probes of packets, references by search"},
-		{"--refs search", "no probes of packets, threads only"},
+		{"--refs search", "no stacks, no probes of packets, threads only, no moves"},
 		{"--only refs --refs search", ""},
 		{"--only refs,csum --refs sites", "no stacks, no probes of packets, references by search"},
 	} {

@@ -146,6 +146,11 @@ func (t *tracing) start(names *identity.Namer, sys system) error {
 		return err
 	}
 	t.live = trace.NewLive(t.session, namer, engine, t.clock, setup)
+	if t.options.noMoves {
+		if err := t.live.TellMoves(probe.MovesUnseen); err != nil {
+			return err
+		}
+	}
 	if t.searches() {
 		t.live.Search = searchMemory(t.options.maxMBps)
 		t.live.Unsearched = func(err error) {

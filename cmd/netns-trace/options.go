@@ -26,6 +26,7 @@ type liveOptions struct {
 	only     []string
 	required []string // of only: what the user named, and cannot be left out
 	leftOut  []string // classes that a budget leaves out
+	noMoves  bool     // it leaves out moves of threads
 	// tableBytes is what a budget leaves for the kernel's tables; 0: it does not matter
 	tableBytes uint64
 	home       string

@@ -21,7 +21,8 @@ const (
 	Sampled                 // most objects that hold devices: one in OneIn is followed
 	NoPackets               // no probe that is hit by each packet: class csum, and hot sites
 	BySearch                // no reference and no object is followed: memory is searched for what holds a device
-	NoLedgers               // nothing that is hit by each reference or routing entry: classes refs and dst
+	NoLedgers               // nothing that is hit by each reference, routing entry or connection: classes refs and dst
+	NoMoves                 // nothing that is hit by each move of a thread to another namespace
 	SmallTables             // of memory: most of the room in the kernel's tables
 )
 
@@ -43,6 +44,8 @@ func (s Step) String() string {
 		return "references by search"
 	case NoLedgers:
 		return "threads only"
+	case NoMoves:
+		return "no moves"
 	case SmallTables:
 		return "small tables"
 	}

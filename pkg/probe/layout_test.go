@@ -374,6 +374,40 @@ func TestMapValuesAreAsLargeAsTheirStructs(t *testing.T) {
 	}
 }
 
+// The iterator over the threads that are away writes what AwayThreads reads.
+func TestAwayLooksAreDecodedWhereTheProgramPutsThem(t *testing.T) {
+	spec, err := loadThreads()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var look *btf.Struct
+	if err := spec.Types.TypeByName("away_look", &look); err != nil {
+		t.Fatal(err)
+	}
+	var got awayLook
+	if int(look.Size) != binary.Size(got) {
+		t.Fatalf("%d bytes in C, %d in Go", look.Size, binary.Size(got))
+	}
+	raw := make([]byte, look.Size)
+	for path, n := range map[string]byte{
+		"home.cookie": 1, "home.inum": 2, "netns.cookie": 3, "netns.inum": 4, "since": 5, "tgid": 6, "tid": 7,
+		"left_behind": 8, "left_alone": 9,
+	} {
+		at, _ := place(t, look, path)
+		raw[at] = n
+	}
+	if _, err := binary.Decode(raw, binary.NativeEndian, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := awayLook{
+		Home: netnsID{Cookie: 1, Inum: 2}, Netns: netnsID{Cookie: 3, Inum: 4}, Since: 5, TGID: 6, TID: 7,
+		LeftBehind: 8, LeftAlone: 9,
+	}
+	if got != want {
+		t.Errorf("decoded %+v, written %+v", got, want)
+	}
+}
+
 // A value of the map rewrites begins with what a record has, and its key is made in Go.
 func TestRewritesAreDecodedWhereTheProgramsPutThem(t *testing.T) {
 	spec, err := loadCsum()

@@ -144,13 +144,23 @@ func (o *object) moduleLoaded(module string, ask asker) []Outcome {
 	return out
 }
 
+// leaveOut takes the probes of some things off while the others stay.
+func (o *object) leaveOut(things ...string) {
+	for i, p := range o.points {
+		if way := o.plan[i].Way; way != nil && slices.Contains(things, p.thing) {
+			o.release(*way)
+			o.plan[i].Way, o.plan[i].Lost = nil, p.lost
+		}
+	}
+}
+
 // release frees what is left of a way whose function is gone.
 func (o *object) release(way Way) {
 	o.links = slices.DeleteFunc(o.links, func(a attachment) bool {
 		if a.way.String() != way.String() {
 			return false
 		}
-		_ = a.Close() // the kernel has taken the probe off already
+		_ = a.Close() // it fails where the kernel has taken the probe off already
 		return true
 	})
 	for _, name := range way.programs {

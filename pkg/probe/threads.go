@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -29,11 +30,21 @@ const MaxComms = 8
 const (
 	commBytes  = 16   // TASK_COMM_LEN
 	maxTallies = 1024 // MAX_TALLIES of bpf/threads_home.h
+	// mapMoves is the section of bpf/threads_told.h.
+	mapMoves = ".data.moves"
+)
+
+// The things that a budget may leave out.
+const (
+	thingMoves       = "threads changing network namespace"
+	thingSockets     = "sockets made by stranded threads"
+	thingConnections = "connections made by stranded threads"
 )
 
 var threadsPoints = []point{
 	{
-		thing: "threads changing network namespace", required: true,
+		thing: thingMoves, required: true,
+		lost: "threads that go to another network namespace are not seen",
 		ways: []Way{
 			{Fentry, "switch_task_namespaces", []string{threadsProgSwitchFentry}},
 			{Kprobe, "switch_task_namespaces", []string{threadsProgSwitchKprobe}},
@@ -66,7 +77,13 @@ var threadsPoints = []point{
 		ways:  []Way{{Iter, "task", []string{threadsProgScanIter}}},
 	},
 	{
-		thing: "sockets made by stranded threads",
+		thing: "threads that are away",
+		lost:  "what threads did while records were lost is not found out",
+		over:  threadsMapAway,
+		ways:  []Way{{Iter, iterMapElem, []string{threadsProgAwayIter}}},
+	},
+	{
+		thing: thingSockets,
 		lost:  "what stranded threads do with socket() is not shown",
 		ways: []Way{
 			{Fexit, "__sys_socket", []string{threadsProgSocketFexit}},
@@ -74,7 +91,7 @@ var threadsPoints = []point{
 		},
 	},
 	{
-		thing: "connections made by stranded threads",
+		thing: thingConnections,
 		lost:  "what stranded threads do with connect() is not shown",
 		ways: []Way{
 			{Fexit, "__sys_connect", []string{threadsProgConnectFexit}},
@@ -125,6 +142,13 @@ type (
 		Named     uint32
 		Announced uint32
 	}
+	// awayLook is what the iterator writes: struct away_look of bpf/threads_told.h.
+	awayLook struct {
+		Home, Netns           netnsID
+		Since                 uint64
+		TGID, TID             uint32
+		LeftBehind, LeftAlone uint32
+	}
 	awayValue struct {
 		Netns                       netnsID
 		Since                       uint64
@@ -168,44 +192,72 @@ func (s *Session) Unwatch(pid int) error {
 	return nil
 }
 
-// ErrBusy is returned when a list changed faster than it could be read.
-var ErrBusy = errors.New("the kernel's list changes faster than it can be read")
-
-// AwayThreads reads the kernel's own list of the threads that are away from home,
-// as far as records of them were made. It is empty when the threads detector is not
-// running. The error is ErrBusy when it should be tried again later.
+// AwayThreads reads the kernel's own list of the threads that are away from home, but for
+// those that are alone in their process or, where moves are told late, have not been away
+// for long. It is empty when the threads detector is not running, and nil when the kernel
+// has no way to read the list.
 func (s *Session) AwayThreads() (*record.AwayThreads, error) {
+	out := &record.AwayThreads{Time: now()}
 	o := s.objects[DetectorThreads]
 	if o == nil {
-		return &record.AwayThreads{}, nil
+		return out, nil
 	}
-	homes, out := o.maps[threadsMapHomes], &record.AwayThreads{Time: now()}
-	var tid uint32
-	var a awayValue
-	entries := o.maps[threadsMapAway].Iterate()
-	for entries.Next(&tid, &a) {
-		if a.Told == 0 { // alone on its way, such as `ip netns exec`
-			continue
-		}
-		t := record.AwayThread{
-			TGID: a.TGID, TID: tid, Netns: a.Netns.id(), Since: a.Since,
-			LeftBehind: a.LeftBehind != 0, LeftAlone: a.LeftAlone != 0,
-		}
-		var h homeValue
-		if err := homes.Lookup(a.TGID, &h); err == nil {
-			t.Home = h.Netns.id()
-		} else if !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return nil, fmt.Errorf("reading the home of process %d: %w", a.TGID, err)
-		}
-		out.Threads = append(out.Threads, t)
+	it := o.iterators[threadsProgAwayIter]
+	if it == nil {
+		return nil, nil
 	}
-	switch err := entries.Err(); {
-	case errors.Is(err, ebpf.ErrIterationAborted):
-		return nil, ErrBusy
-	case err != nil:
+	var look awayLook
+	err := eachRow(it, binary.Size(look), func(raw []byte) error {
+		if _, err := binary.Decode(raw, binary.NativeEndian, &look); err != nil {
+			return err
+		}
+		out.Threads = append(out.Threads, record.AwayThread{
+			TGID: look.TGID, TID: look.TID, Netns: look.Netns.id(), Home: look.Home.id(), Since: look.Since,
+			LeftBehind: look.LeftBehind != 0, LeftAlone: look.LeftAlone != 0,
+		})
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("reading the threads that are away: %w", err)
 	}
 	return out, nil
+}
+
+// Moves is how moves of threads from one network namespace to another are told.
+type Moves uint32
+
+// The ways to tell them, as bpf/threads_told.h has them.
+const (
+	// MovesTold: each when it is made, with its call traces.
+	MovesTold Moves = iota
+	// MovesLate: only once it matters, because something was cloned there, or because
+	// the thread has been away for ThreadsOptions.Away; then by AwayThreads.
+	MovesLate
+	// MovesUnseen: not at all. There is no way back from it but another session.
+	MovesUnseen
+)
+
+// TellMoves says how moves of threads are told from now on.
+func (s *Session) TellMoves(how Moves) error {
+	o := s.objects[DetectorThreads]
+	if o == nil {
+		return nil
+	}
+	if err := o.maps[mapMoves].Put(uint32(0), how); err != nil {
+		return fmt.Errorf("changing how moves of threads are told: %w", err)
+	}
+	if how == MovesUnseen {
+		o.leaveOut(thingMoves)
+	}
+	return nil
+}
+
+// LeaveOutCalls no longer looks at what stranded threads do, which is looked at in every
+// socket() and connect() of the host. To see it again takes another session.
+func (s *Session) LeaveOutCalls() {
+	if o := s.objects[DetectorThreads]; o != nil {
+		o.leaveOut(thingSockets, thingConnections)
+	}
 }
 
 // ErrGone is returned for a process that has exited meanwhile.

@@ -21,6 +21,7 @@ const (
 	threadsMapHomes                    = "homes"
 	threadsMapLosses                   = "losses"
 	threadsMapRing                     = "ring"
+	threadsProgAwayIter                = "away_iter"
 	threadsProgCloneRawTp              = "clone_raw_tp"
 	threadsProgCloneTpBtf              = "clone_tp_btf"
 	threadsProgConnectFexit            = "connect_fexit"
@@ -37,6 +38,7 @@ const (
 	threadsProgSwitchFentry            = "switch_fentry"
 	threadsProgSwitchKprobe            = "switch_kprobe"
 	threadsVarAwayCount                = "away_count"
+	threadsVarAwayLookLayout           = "away_look_layout"
 	threadsVarAwayNs                   = "away_ns"
 	threadsVarAwayTally                = "away_tally"
 	threadsVarCommCount                = "comm_count"
@@ -44,6 +46,7 @@ const (
 	threadsVarFollow                   = "follow"
 	threadsVarHomeInum                 = "home_inum"
 	threadsVarHomeTally                = "home_tally"
+	threadsVarMoves                    = "moves"
 	threadsVarNetnsSwitchRecordLayout  = "netns_switch_record_layout"
 	threadsVarProcessRecordLayout      = "process_record_layout"
 	threadsVarSelfTgid                 = "self_tgid"
@@ -96,6 +99,7 @@ type threadsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type threadsProgramSpecs struct {
+	AwayIter         *ebpf.ProgramSpec `ebpf:"away_iter"`
 	CloneRawTp       *ebpf.ProgramSpec `ebpf:"clone_raw_tp"`
 	CloneTpBtf       *ebpf.ProgramSpec `ebpf:"clone_tp_btf"`
 	ConnectFexit     *ebpf.ProgramSpec `ebpf:"connect_fexit"`
@@ -129,6 +133,7 @@ type threadsMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type threadsVariableSpecs struct {
 	AwayCount                *ebpf.VariableSpec `ebpf:"away_count"`
+	AwayLookLayout           *ebpf.VariableSpec `ebpf:"away_look_layout"`
 	AwayNs                   *ebpf.VariableSpec `ebpf:"away_ns"`
 	AwayTally                *ebpf.VariableSpec `ebpf:"away_tally"`
 	CommCount                *ebpf.VariableSpec `ebpf:"comm_count"`
@@ -136,6 +141,7 @@ type threadsVariableSpecs struct {
 	Follow                   *ebpf.VariableSpec `ebpf:"follow"`
 	HomeInum                 *ebpf.VariableSpec `ebpf:"home_inum"`
 	HomeTally                *ebpf.VariableSpec `ebpf:"home_tally"`
+	Moves                    *ebpf.VariableSpec `ebpf:"moves"`
 	NetnsSwitchRecordLayout  *ebpf.VariableSpec `ebpf:"netns_switch_record_layout"`
 	ProcessRecordLayout      *ebpf.VariableSpec `ebpf:"process_record_layout"`
 	SelfTgid                 *ebpf.VariableSpec `ebpf:"self_tgid"`
@@ -188,6 +194,7 @@ func (m *threadsMaps) Close() error {
 // It can be passed to loadThreadsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type threadsVariables struct {
 	AwayCount                *ebpf.Variable `ebpf:"away_count"`
+	AwayLookLayout           *ebpf.Variable `ebpf:"away_look_layout"`
 	AwayNs                   *ebpf.Variable `ebpf:"away_ns"`
 	AwayTally                *ebpf.Variable `ebpf:"away_tally"`
 	CommCount                *ebpf.Variable `ebpf:"comm_count"`
@@ -195,6 +202,7 @@ type threadsVariables struct {
 	Follow                   *ebpf.Variable `ebpf:"follow"`
 	HomeInum                 *ebpf.Variable `ebpf:"home_inum"`
 	HomeTally                *ebpf.Variable `ebpf:"home_tally"`
+	Moves                    *ebpf.Variable `ebpf:"moves"`
 	NetnsSwitchRecordLayout  *ebpf.Variable `ebpf:"netns_switch_record_layout"`
 	ProcessRecordLayout      *ebpf.Variable `ebpf:"process_record_layout"`
 	SelfTgid                 *ebpf.Variable `ebpf:"self_tgid"`
@@ -209,6 +217,7 @@ type threadsVariables struct {
 //
 // It can be passed to loadThreadsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type threadsPrograms struct {
+	AwayIter         *ebpf.Program `ebpf:"away_iter"`
 	CloneRawTp       *ebpf.Program `ebpf:"clone_raw_tp"`
 	CloneTpBtf       *ebpf.Program `ebpf:"clone_tp_btf"`
 	ConnectFexit     *ebpf.Program `ebpf:"connect_fexit"`
@@ -228,6 +237,7 @@ type threadsPrograms struct {
 
 func (p *threadsPrograms) Close() error {
 	return _ThreadsClose(
+		p.AwayIter,
 		p.CloneRawTp,
 		p.CloneTpBtf,
 		p.ConnectFexit,

@@ -240,7 +240,7 @@ func (d *Detector) reconcile(r *record.AwayThreads, emit func(*finding.Finding))
 		}
 		d.add(t)
 		if !d.cfg.HomeAny && (!a.LeftAlone || d.named[a.TGID]) {
-			d.setDeadline(t, max(a.Since, r.When()))
+			d.setDeadline(t, a.Since) // it may be long over
 		}
 	}
 	for _, t := range sorted(d.threads) {

@@ -249,6 +249,28 @@ func TestDetector(t *testing.T) {
 			},
 			[]string{"cloned-mid-setns 12 opened", "stranded 12 updated", "ended 12 closed"},
 		},
+		{
+			"moves are told late: who stays is in the list, and its time is long over",
+			Config{Away: time.Second},
+			[]record.Record{
+				&record.AwayThreads{Time: at(2.5), Threads: []record.AwayThread{
+					{TGID: 10, TID: 11, Home: host, Netns: redis, Since: uint64(at(1))},
+				}},
+				tick(2.6),
+				&record.AwayThreads{Time: at(3.5), Threads: []record.AwayThread{
+					{TGID: 10, TID: 11, Home: host, Netns: redis, Since: uint64(at(1))},
+				}},
+				returns(4, 11, redis),
+				&record.AwayThreads{Time: at(4.5)},
+			},
+			[]string{"never-returned 11 opened", "recovered 11 closed"},
+		},
+		{
+			"and a parent that was not told of leaves its clone behind",
+			Config{},
+			[]record.Record{clones(1.25, 11, 12, false), returns(2, 11, redis)},
+			[]string{"cloned-mid-setns 12 opened", "stranded 12 updated"},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

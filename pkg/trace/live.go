@@ -26,6 +26,8 @@ type Live struct {
 	missed    bool // programs were not run since the threads were last gone through
 	scanned   time.Time
 	looked    time.Time // at the losses
+	moves     probe.Moves
+	listed    time.Time // the threads that are away, unless moves are told at once
 	holders   holders
 	births    births
 	modules   modules
@@ -50,6 +52,9 @@ type lossKey struct{ detector, cause string }
 // lossEvery is how often losses are looked at while records come; a verdict's
 // evidence is no older than that.
 const lossEvery = 200 * time.Millisecond
+
+// listEvery is how often threads that stay away are looked for while moves are told late.
+const listEvery = time.Second
 
 // scanEvery is the least time between two scans of all threads: a busy host may miss
 // a hit now and then all the time.
@@ -107,7 +112,14 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 				return err
 			}
 		}
-		if l.missed && time.Since(l.scanned) >= scanEvery {
+		if l.moves != probe.MovesTold && time.Since(l.listed) >= listEvery {
+			l.listed, l.reconcile = time.Now(), true
+			// What has left the list has left a record, which tells more.
+			if err := l.Drain(ctx); err != nil {
+				return err
+			}
+		}
+		if l.missed && l.moves != probe.MovesUnseen && time.Since(l.scanned) >= scanEvery {
 			if err := l.scanAgain(ctx); err != nil {
 				return err
 			}
@@ -257,14 +269,11 @@ func (l *Live) lookAtLosses() error {
 	if !l.reconcile {
 		return nil
 	}
+	l.reconcile = false
 	away, err := l.session.AwayThreads()
-	if errors.Is(err, probe.ErrBusy) {
-		return nil // tried again at the next look
-	}
-	if err != nil {
+	if err != nil || away == nil {
 		return err
 	}
-	l.reconcile = false
 	l.feed(away)
 	return nil
 }
@@ -289,6 +298,12 @@ func (l *Live) Sample(oneIn uint32) error {
 		l.engine.Feed(&setup)
 	}
 	return l.session.Sample(oneIn)
+}
+
+// TellMoves changes how moves of threads are told: see probe.Session.TellMoves.
+func (l *Live) TellMoves(how probe.Moves) error {
+	l.moves = how
+	return l.session.TellMoves(how)
 }
 
 // LeaveOutCsum ends class csum while the others go on. Its counts so far are fed.

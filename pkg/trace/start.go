@@ -15,8 +15,12 @@ import (
 
 // Start goes through the threads that live already. Home is where a process's
 // leader is, and that is wrong if it is the leader that is away: so the threads
-// that were seen away are first looked at together.
+// that were seen away are first looked at together. Where moves are not seen nobody is
+// looked at: a thread on its way would seem to stay.
 func (l *Live) Start(ctx context.Context) error {
+	if l.moves == probe.MovesUnseen {
+		return nil
+	}
 	seen, err := l.scan(ctx)
 	if err != nil {
 		return err
