@@ -13,13 +13,10 @@
 DESCRIBE(netns_birth_record);
 DESCRIBE(module_load_record);
 
-static __always_inline int copied(struct net *net)
+static __always_inline int born(struct net *net)
 {
-	struct netns_birth_record *r;
+	struct netns_birth_record *r = record_begin(netns_birth_record, RECORD_NETNS_BIRTH);
 
-	if (!net || (__u64)net >= (__u64)-MAX_ERRNO)
-		return 0;
-	r = record_begin(netns_birth_record, RECORD_NETNS_BIRTH);
 	if (!r)
 		return 0;
 	read_netns(&r->netns, net);
@@ -28,7 +25,25 @@ static __always_inline int copied(struct net *net)
 	return 0;
 }
 
-/* Without CLONE_NEWNET, as for each setns(2), it gives back the one that the caller has. */
+/*
+ * It has its number and its cookie by now. That nothing became of it, which is what the
+ * function's last value would say, matters to nobody: the number was not another's then.
+ */
+SEC("fexit/setup_net")
+int BPF_PROG(setup_fexit, struct net *net)
+{
+	return born(net);
+}
+
+static __always_inline int copied(struct net *net)
+{
+	return !net || (__u64)net >= (__u64)-MAX_ERRNO ? 0 : born(net);
+}
+
+/*
+ * Where the compiler has left no setup_net(). Each setns(2) comes here too: without
+ * CLONE_NEWNET it gives back the one that the caller has.
+ */
 SEC("fexit/copy_net_ns")
 int BPF_PROG(birth_fexit, __u64 flags, void *user_ns, void *old, struct net *net)
 {

@@ -14,6 +14,7 @@ var namesPoints = []point{
 		thing: "network namespaces being made",
 		lost:  "a namespace that is gone before it is looked up has no name, or that of one before it",
 		ways: []Way{
+			{Fexit, "setup_net", []string{namesProgSetupFexit}},
 			{Fexit, "copy_net_ns", []string{namesProgBirthFexit}},
 			{Kretprobe, "copy_net_ns", []string{namesProgBirthKretprobe}},
 		},

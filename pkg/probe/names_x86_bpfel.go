@@ -22,6 +22,7 @@ const (
 	namesProgBirthKretprobe        = "birth_kretprobe"
 	namesProgModuleRawTp           = "module_raw_tp"
 	namesProgModuleTpBtf           = "module_tp_btf"
+	namesProgSetupFexit            = "setup_fexit"
 	namesVarModuleLoadRecordLayout = "module_load_record_layout"
 	namesVarNetnsBirthRecordLayout = "netns_birth_record_layout"
 	namesVarSelfTgid               = "self_tgid"
@@ -73,6 +74,7 @@ type namesProgramSpecs struct {
 	BirthKretprobe *ebpf.ProgramSpec `ebpf:"birth_kretprobe"`
 	ModuleRawTp    *ebpf.ProgramSpec `ebpf:"module_raw_tp"`
 	ModuleTpBtf    *ebpf.ProgramSpec `ebpf:"module_tp_btf"`
+	SetupFexit     *ebpf.ProgramSpec `ebpf:"setup_fexit"`
 }
 
 // namesMapSpecs contains maps before they are loaded into the kernel.
@@ -140,6 +142,7 @@ type namesPrograms struct {
 	BirthKretprobe *ebpf.Program `ebpf:"birth_kretprobe"`
 	ModuleRawTp    *ebpf.Program `ebpf:"module_raw_tp"`
 	ModuleTpBtf    *ebpf.Program `ebpf:"module_tp_btf"`
+	SetupFexit     *ebpf.Program `ebpf:"setup_fexit"`
 }
 
 func (p *namesPrograms) Close() error {
@@ -148,6 +151,7 @@ func (p *namesPrograms) Close() error {
 		p.BirthKretprobe,
 		p.ModuleRawTp,
 		p.ModuleTpBtf,
+		p.SetupFexit,
 	)
 }
 

@@ -136,7 +136,7 @@ type StrandedCall struct {
 }
 
 // NetnsBirth is a network namespace that was made: names learnt before for its inode
-// number are those of another. Source: copy_net_ns.
+// number are those of another. Source: setup_net.
 type NetnsBirth struct {
 	Time
 	Netns  NetnsID
