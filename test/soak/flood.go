@@ -23,7 +23,7 @@ const (
 	limited = "log-format: json\nmax-cpu: 5%\n"
 
 	// lookEvery is seldom enough for what looking costs to be no part of what is seen.
-	lookEvery  = 5 * time.Second
+	lookEvery  = 10 * time.Second
 	floodLasts = 5 * time.Minute
 	// floodSettles is without another step, which 3 measurements of 15 seconds would
 	// have led to, and the time that tracing anew takes in an emulated guest.
@@ -33,7 +33,7 @@ const (
 	// recovery is longer than the 2 minutes that it has to be calm: each measurement above
 	// half of the limit begins them again.
 	recovery  = 10 * time.Minute
-	calmEvery = 10 * time.Second
+	calmEvery = 30 * time.Second
 )
 
 type kindOfFlood struct{ kind, what string }
