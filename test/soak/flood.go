@@ -70,6 +70,13 @@ func (r *rates) Write(text []byte) (int, error) {
 	}
 }
 
+// count is how often something was printed.
+func (r *rates) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.all)
+}
+
 // last is the mean of the last so many seconds.
 func (r *rates) last(seconds int) float64 {
 	r.mu.Lock()
@@ -137,11 +144,16 @@ func one(ctx context.Context, g *guest, kind, what string) error {
 	const took = "netns_trace_cpu_seconds_total"
 	began := time.Now()
 	last := began // that the step changed
+	said := 0
 	for time.Since(began) < floodLasts && time.Since(last) < floodSettles {
 		time.Sleep(lookEvery)
 		if m, err = g.scrape(ctx); err != nil {
 			return err
 		}
+		if seen.count() == said {
+			return errors.New("the load has ended")
+		}
+		said = seen.count()
 		now := look{time.Since(began), m["netns_trace_budget_step"], m.sum(took, "user_space"), m.sum(took, "kernel_programs")}
 		all = append(all, now)
 		if now.step != step {
