@@ -14,35 +14,9 @@
  */
 #include "net_device.h"
 #include "ledger_site.h"
+#include "ledger_device.h"
 #include "ledger_trace.h"
 #include "ledger_read.h"
-
-#define MAX_LEDGERS 2048 /* devices; user space makes it more where there are many */
-
-struct ledger {
-	__u64 generation; /* when it was begun, in ns; 0 for the moment before it is filled in */
-	__u64 dev; /* 0: not known */
-	__s64 before;
-	__s64 balance;
-	__u32 settled;
-	__u32 pad;
-	__u64 hits[MAX_SITES]; /* user space makes the map's values shorter: see site_room */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_LEDGERS);
-	__type(key, __u64); /* net_device.pcpu_refcnt */
-	__uint(value_size, sizeof(struct ledger));
-} ref_ledgers SEC(".maps");
-
-/* What a ledger is made from: a BPF program's stack has no room for one. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__uint(value_size, sizeof(struct ledger));
-} ref_blank SEC(".maps");
 
 /* Sites that a ledger has room for. */
 const volatile __u32 site_room;
@@ -61,6 +35,19 @@ static __always_inline __u64 counter_of(__u64 dev)
 	return (__u64)counter;
 }
 
+/* The same of what is a device for sure: one load, where the kernel has it (6.2, a35b9af4ec2c). */
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __attribute__((weak));
+
+static __always_inline __u64 counter_in(__u64 dev)
+{
+	if (bpf_core_field_exists(struct net_device, pcpu_refcnt) && bpf_rdonly_cast) {
+		struct net_device *typed = bpf_rdonly_cast((void *)dev, bpf_core_type_id_kernel(struct net_device));
+
+		return (__u64)typed->pcpu_refcnt;
+	}
+	return counter_of(dev);
+}
+
 static __always_inline bool wanted(__u64 dev)
 {
 	char name[IFNAMSIZ] = {};
@@ -77,27 +64,6 @@ static __always_inline bool wanted(__u64 dev)
 			break;
 	}
 	return true;
-}
-
-static __always_inline struct ledger *begin(__u64 counter, __u64 dev)
-{
-	__u32 zero = 0;
-	void *blank = bpf_map_lookup_elem(&ref_blank, &zero);
-	struct ledger *l;
-
-	if (!blank)
-		return NULL;
-	bpf_map_update_elem(&ref_ledgers, &counter, blank, BPF_NOEXIST);
-	l = bpf_map_lookup_elem(&ref_ledgers, &counter);
-	if (!l) {
-		count_loss(LOSS_DEVICES_FULL);
-		return NULL;
-	}
-	if (!l->generation) {
-		l->generation = bpf_ktime_get_ns();
-		l->dev = dev;
-	}
-	return l;
 }
 
 /*
@@ -134,9 +100,9 @@ int site_kprobe(struct pt_regs *ctx)
 	counter = register_of(ctx, site->reg);
 	if (site->flags & SITE_DEVICE) {
 		dev = counter;
-		counter = counter_of(dev);
+		counter = counter_in(dev);
 	}
-	l = bpf_map_lookup_elem(&ref_ledgers, &counter);
+	l = ledger_of(counter);
 	if (!l || !l->dev) { /* it was there before us, and nobody told us of it */
 		if (!dev)
 			dev = find_device(ctx, counter);
@@ -151,7 +117,9 @@ int site_kprobe(struct pt_regs *ctx)
 		before = l->hits[site->id];
 		__sync_fetch_and_add(&l->hits[site->id], 1);
 	}
-	keep_trace(ctx, l->generation, site, before);
+	/* Without a stack of its own only the first is told of; all others are in its count. */
+	if (!before || !too_soon(site))
+		keep_trace(ctx, l->generation, site, before);
 	return 0;
 }
 
@@ -164,7 +132,7 @@ static __always_inline int allocated(struct net_device *dev)
 	if (!dev || !wanted((__u64)dev))
 		return 0;
 	counter = counter_of((__u64)dev);
-	bpf_map_delete_elem(&ref_ledgers, &counter); /* of one whose end was missed */
+	end(counter); /* of one whose end was missed */
 	l = begin(counter, (__u64)dev);
 	if (!l || !complete())
 		return 0;
@@ -174,12 +142,8 @@ static __always_inline int allocated(struct net_device *dev)
 
 static __always_inline int freed(bool in_place, struct net_device *dev)
 {
-	__u64 counter;
-
-	if (!will_be_freed(in_place, dev))
-		return 0;
-	counter = counter_of((__u64)dev);
-	bpf_map_delete_elem(&ref_ledgers, &counter);
+	if (will_be_freed(in_place, dev))
+		end(counter_of((__u64)dev));
 	return 0;
 }
 
@@ -248,12 +212,11 @@ int ledgers_iter(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct ref_look r = {};
 	struct ledger *l = ctx->value;
-	__u64 *counter = ctx->key;
 	__s64 before;
 
-	if (!counter || !l)
+	if (!l || !l->counter)
 		return 0;
-	r.counter = *counter;
+	r.counter = l->counter;
 	r.generation = l->generation;
 	before = l->balance;
 	r.counted = add_per_cpu(r.counter, &r.count);

@@ -78,24 +78,30 @@ static __always_inline void count_trace(void)
 		__sync_fetch_and_add(n, 1);
 }
 
+/* Whether none could be paid for at this site since the last tick, and is counted as not taken. */
+static __always_inline bool too_soon(struct site *site)
+{
+	if (site->flags & SITE_GETTER || site->refused != bpf_jiffies64())
+		return false;
+	count_loss(LOSS_STACK_SKIPPED);
+	return true;
+}
+
 /*
  * The call trace that tells who took the reference. Where none could be paid for, none
  * is asked for until the next tick: reading the clock takes as long as most else here.
  */
 static __always_inline __s32 trace_of(void *ctx, struct site *site)
 {
-	__u64 tick = bpf_jiffies64();
 	__s32 stack;
 
 	if (site->flags & SITE_GETTER)
 		return stack_id(ctx, &ref_callers);
-	if (site->refused == tick) {
-		count_loss(LOSS_STACK_SKIPPED);
+	if (too_soon(site))
 		return NO_STACK;
-	}
 	stack = stack_within_budget(ctx, bpf_ktime_get_ns(), &site->stacked);
 	if (stack == NO_STACK)
-		site->refused = tick;
+		site->refused = bpf_jiffies64();
 	return stack;
 }
 

@@ -57,9 +57,9 @@ const (
 	tracesPerDevice = 10
 	// spareSites is room for the sites of modules that are loaded later.
 	spareSites = 128
-	// ledgerHead is sizeof(struct ledger) less its hits, in bpf/ledger.bpf.c.
-	ledgerHead = 40
-	maxSites   = 4096 // MAX_SITES there
+	// ledgerHead is sizeof(struct ledger) less its hits, in bpf/ledger_device.h.
+	ledgerHead = 48
+	maxSites   = 4096 // MAX_SITES of bpf/ledger_site.h
 )
 
 var ledgerPoints = []point{
@@ -179,6 +179,7 @@ func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, halvings int, o O
 	set := &set{
 		detector: DetectorRefs, spec: loadLedger, points: ledgerPoints,
 		configure: func(spec *ebpf.CollectionSpec) error { return o.Refs.Ledger.configure(spec, k, table) },
+		sized:     freeLedgers,
 		halvings:  halvings,
 	}
 	l := &ledger{table: table}
@@ -255,6 +256,8 @@ func (o *LedgerOptions) size(spec *ebpf.CollectionSpec, room int) {
 	}
 	ledgers, blank := spec.Maps[ledgerMapRefLedgers], spec.Maps[ledgerMapRefBlank]
 	ledgers.MaxEntries = devices
+	spec.Maps[ledgerMapRefPlaces].MaxEntries = devices
+	spec.Maps[ledgerMapRefFree].MaxEntries = devices
 	ledgers.ValueSize = uint32(ledgerHead + 8*room)
 	blank.ValueSize = ledgers.ValueSize
 	spec.Maps[ledgerMapRefTraces].MaxEntries = min(devices*mostTraces, max(leastTraces, devices*tracesPerDevice))
@@ -274,6 +277,15 @@ func (o *LedgerOptions) configure(spec *ebpf.CollectionSpec, k Kernel, table *si
 		ledgerVarRestricted:   o.Device != "",
 		ledgerVarOnlyName:     name,
 	})
+}
+
+// freeLedgers says that all ledgers are nobody's yet.
+func freeLedgers(spec *ebpf.CollectionSpec) {
+	free := spec.Maps[ledgerMapRefFree]
+	free.Contents = nil
+	for i := range spec.Maps[ledgerMapRefLedgers].MaxEntries {
+		free.Contents = append(free.Contents, ebpf.MapKV{Value: i})
+	}
 }
 
 // firstStage is how many sites are attached first, so that those behind most reports

@@ -21,7 +21,10 @@ const (
 	ledgerMapRefBlank            = "ref_blank"
 	ledgerMapRefCallers          = "ref_callers"
 	ledgerMapRefDead             = "ref_dead"
+	ledgerMapRefFree             = "ref_free"
+	ledgerMapRefFront            = "ref_front"
 	ledgerMapRefLedgers          = "ref_ledgers"
+	ledgerMapRefPlaces           = "ref_places"
 	ledgerMapRefSites            = "ref_sites"
 	ledgerMapRefState            = "ref_state"
 	ledgerMapRefTraces           = "ref_traces"
@@ -105,7 +108,10 @@ type ledgerMapSpecs struct {
 	RefBlank   *ebpf.MapSpec `ebpf:"ref_blank"`
 	RefCallers *ebpf.MapSpec `ebpf:"ref_callers"`
 	RefDead    *ebpf.MapSpec `ebpf:"ref_dead"`
+	RefFree    *ebpf.MapSpec `ebpf:"ref_free"`
+	RefFront   *ebpf.MapSpec `ebpf:"ref_front"`
 	RefLedgers *ebpf.MapSpec `ebpf:"ref_ledgers"`
+	RefPlaces  *ebpf.MapSpec `ebpf:"ref_places"`
 	RefSites   *ebpf.MapSpec `ebpf:"ref_sites"`
 	RefState   *ebpf.MapSpec `ebpf:"ref_state"`
 	RefTraces  *ebpf.MapSpec `ebpf:"ref_traces"`
@@ -151,7 +157,10 @@ type ledgerMaps struct {
 	RefBlank   *ebpf.Map `ebpf:"ref_blank"`
 	RefCallers *ebpf.Map `ebpf:"ref_callers"`
 	RefDead    *ebpf.Map `ebpf:"ref_dead"`
+	RefFree    *ebpf.Map `ebpf:"ref_free"`
+	RefFront   *ebpf.Map `ebpf:"ref_front"`
 	RefLedgers *ebpf.Map `ebpf:"ref_ledgers"`
+	RefPlaces  *ebpf.Map `ebpf:"ref_places"`
 	RefSites   *ebpf.Map `ebpf:"ref_sites"`
 	RefState   *ebpf.Map `ebpf:"ref_state"`
 	RefTraces  *ebpf.Map `ebpf:"ref_traces"`
@@ -166,7 +175,10 @@ func (m *ledgerMaps) Close() error {
 		m.RefBlank,
 		m.RefCallers,
 		m.RefDead,
+		m.RefFree,
+		m.RefFront,
 		m.RefLedgers,
+		m.RefPlaces,
 		m.RefSites,
 		m.RefState,
 		m.RefTraces,

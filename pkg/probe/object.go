@@ -22,6 +22,7 @@ type set struct {
 	spec      func() (*ebpf.CollectionSpec, error)
 	points    []point
 	configure func(*ebpf.CollectionSpec) error
+	sized     func(*ebpf.CollectionSpec)            // called when tables have their size; may be nil
 	attached  func(maps map[string]*ebpf.Map) error // called once everything is attached; may be nil
 	maps      map[string]*ebpf.Map                  // that are there already: another object's
 	halvings  int                                   // of the large tables
@@ -65,6 +66,9 @@ func (s *set) load(ctx context.Context, k Kernel, ring *ebpf.Map, avoid []Kind) 
 		return nil, err
 	}
 	shrink(spec, s.halvings)
+	if s.sized != nil {
+		s.sized(spec)
+	}
 	spec.Maps["ring"].MaxEntries = ring.MaxEntries()
 
 	o := &object{

@@ -99,8 +99,10 @@ func (o *Options) halvingsFor(k Kernel) (int, error) {
 
 // shrink halves the large tables so often.
 func shrink(spec *ebpf.CollectionSpec, halvings int) {
-	for _, m := range spec.Maps {
-		if kept := m.Type == ebpf.Hash || m.Type == ebpf.StackTrace; kept && wouldTake(m) > largeTable {
+	for name, m := range spec.Maps {
+		// Of arrays only this may be smaller: its entries are taken by number, one by one.
+		ledgers := name == ledgerMapRefLedgers
+		if lessens := ledgers || m.Type == ebpf.Hash || m.Type == ebpf.StackTrace; lessens && wouldTake(m) > largeTable {
 			m.MaxEntries = min(m.MaxEntries, max(leastEntries, m.MaxEntries>>halvings))
 		}
 	}
