@@ -17,7 +17,8 @@ func TestWouldTakeWhatTheKernelTakes(t *testing.T) {
 	}{
 		{"holders", ebpf.MapSpec{Type: ebpf.Hash, KeySize: 16, ValueSize: 64, MaxEntries: 65536}, 9438416},
 		{"ref_traces", ebpf.MapSpec{Type: ebpf.Hash, KeySize: 16, ValueSize: 88, MaxEntries: 65536}, 11011328},
-		{"ref_ledgers", ebpf.MapSpec{Type: ebpf.Hash, KeySize: 8, ValueSize: 2664, MaxEntries: 2048}, 5609744},
+		{"ref_ledgers", ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 2672, MaxEntries: 2048}, 5472520},
+		{"ref_places", ebpf.MapSpec{Type: ebpf.Hash, KeySize: 8, ValueSize: 4, MaxEntries: 2048}, 164944},
 		{"rewrites", ebpf.MapSpec{Type: ebpf.Hash, KeySize: 32, ValueSize: 320, MaxEntries: 10240}, 4359920},
 		{"stacks", ebpf.MapSpec{Type: ebpf.StackTrace, KeySize: 4, ValueSize: 256, MaxEntries: 16384}, 4587808},
 	} {
