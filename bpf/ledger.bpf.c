@@ -35,15 +35,21 @@ static __always_inline __u64 counter_of(__u64 dev)
 	return (__u64)counter;
 }
 
-/* The same of what is a device for sure: one load, where the kernel has it (6.2, a35b9af4ec2c). */
 extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __attribute__((weak));
 
+/*
+ * The same by one load, where the kernel has typed casts (6.2, a35b9af4ec2c). The cast is
+ * to a struct that begins with a number: where the kernel's types tell that the counter
+ * is per CPU (7.3 of Debian), the verifier would have it be a pointer, and none that may
+ * be calculated with.
+ */
 static __always_inline __u64 counter_in(__u64 dev)
 {
 	if (bpf_core_field_exists(struct net_device, pcpu_refcnt) && bpf_rdonly_cast) {
-		struct net_device *typed = bpf_rdonly_cast((void *)dev, bpf_core_type_id_kernel(struct net_device));
+		void *at = (void *)dev + bpf_core_field_offset(struct net_device, pcpu_refcnt);
+		struct timespec64 *number = bpf_rdonly_cast(at, bpf_core_type_id_kernel(struct timespec64));
 
-		return (__u64)typed->pcpu_refcnt;
+		return number->tv_sec;
 	}
 	return counter_of(dev);
 }
