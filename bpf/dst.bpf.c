@@ -57,6 +57,18 @@ struct {
 	__type(value, struct ledger);
 } ledgers SEC(".maps");
 
+/*
+ * All namespaces share the dst_ops of IPv4, which most entries are of. Its counts are
+ * here, since to look its ledger up takes 110 instructions; the ledger gets them when it
+ * is looked at.
+ */
+struct {
+	__u64 begun; /* it has a ledger */
+	__u64 charged;
+	__u64 credited;
+	__u64 strangers;
+} ipv4;
+
 struct crossing_key {
 	__u64 from;
 	__u64 to;
@@ -116,17 +128,61 @@ static __always_inline struct ledger *ledger_of(__u64 ops, bool charging)
 	return open_ledger(ops, charging);
 }
 
+static __always_inline bool is_ipv4(__u64 ops)
+{
+	return ipv4_dst_ops && ops == ipv4_dst_ops;
+}
+
+/* Counts an entry that is made, and says whose it is; false: that can be told nowhere. */
+static __always_inline bool count_charged(__u64 ops, bool counted, struct owner *owner)
+{
+	struct ledger *l;
+
+	if (is_ipv4(ops) && ipv4.begun) {
+		owner->kind = DST_OPS_IPV4;
+		if (counted)
+			__sync_fetch_and_add(&ipv4.charged, 1);
+		return true;
+	}
+	l = ledger_of(ops, true);
+	if (!l)
+		return false;
+	*owner = l->owner;
+	if (is_ipv4(ops)) {
+		ipv4.begun = 1;
+		if (counted)
+			__sync_fetch_and_add(&ipv4.charged, 1);
+	} else if (counted) {
+		__sync_fetch_and_add(&l->charged, 1);
+	}
+	return true;
+}
+
+static __always_inline void count_credited(__u64 ops, bool stranger)
+{
+	struct ledger *l;
+
+	if (is_ipv4(ops)) {
+		if (ipv4.begun && stranger)
+			__sync_fetch_and_add(&ipv4.strangers, 1);
+		if (ipv4.begun)
+			__sync_fetch_and_add(&ipv4.credited, 1);
+		return;
+	}
+	l = ledger_of(ops, false);
+	if (l && stranger)
+		__sync_fetch_and_add(&l->strangers, 1);
+	if (l)
+		__sync_fetch_and_add(&l->credited, 1);
+}
+
 static __always_inline void charge(__u64 dst, __u64 ops, __u64 flags)
 {
 	struct entry e = { .ops = ops, .flags = flags };
-	struct ledger *l = ledger_of(ops, true);
 	__u64 key = dst;
 
-	if (!l)
+	if (!count_charged(ops, !(flags & DST_NOCOUNT), &e.owner))
 		return;
-	if (!(flags & DST_NOCOUNT))
-		__sync_fetch_and_add(&l->charged, 1);
-	e.owner = l->owner;
 	if (bpf_map_update_elem(&entries, &key, &e, BPF_ANY))
 		count_loss(LOSS_ENTRIES_FULL);
 }
@@ -183,7 +239,6 @@ static __always_inline int destroyed(bool in_place, struct dst_entry *dst)
 	__u64 key = (__u64)dst, ops = (__u64)READ(in_place, dst, ops);
 	__u32 flags = READ(in_place, dst, flags);
 	struct entry *e = bpf_map_lookup_elem(&entries, &key);
-	struct ledger *l;
 
 	if (e) {
 		bool counted = !(flags & e->flags & DST_NOCOUNT);
@@ -195,13 +250,8 @@ static __always_inline int destroyed(bool in_place, struct dst_entry *dst)
 		else if ((flags ^ e->flags) & DST_NOCOUNT)
 			crossed(e, ops, flags, DST_FLAGS_CHANGED);
 	}
-	if (!(flags & DST_NOCOUNT)) {
-		l = ledger_of(ops, false);
-		if (l && !e)
-			__sync_fetch_and_add(&l->strangers, 1);
-		if (l)
-			__sync_fetch_and_add(&l->credited, 1);
-	}
+	if (!(flags & DST_NOCOUNT))
+		count_credited(ops, !e);
 	if (e)
 		bpf_map_delete_elem(&entries, &key);
 	return 0;
@@ -347,6 +397,11 @@ int look_iter(struct bpf_iter__bpf_map_elem *ctx)
 
 	if (!key || !l || !in_turn(ctx->meta))
 		return 0;
+	if (is_ipv4(*key)) {
+		l->charged = ipv4.charged;
+		l->credited = ipv4.credited;
+		l->strangers = ipv4.strangers;
+	}
 	if (l->charged != l->charged_then || l->credited != l->credited_then)
 		l->quiet = 0;
 	else

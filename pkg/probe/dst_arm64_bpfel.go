@@ -36,6 +36,7 @@ const (
 	dstVarFailureRecords          = "failure_records"
 	dstVarFailureWindow           = "failure_window"
 	dstVarGcMayRefuse             = "gc_may_refuse"
+	dstVarIpv4                    = "ipv4"
 	dstVarIpv4DstOps              = "ipv4_dst_ops"
 	dstVarLookCpus                = "look_cpus"
 	dstVarLookFirst               = "look_first"
@@ -119,6 +120,7 @@ type dstVariableSpecs struct {
 	FailureRecords          *ebpf.VariableSpec `ebpf:"failure_records"`
 	FailureWindow           *ebpf.VariableSpec `ebpf:"failure_window"`
 	GcMayRefuse             *ebpf.VariableSpec `ebpf:"gc_may_refuse"`
+	Ipv4                    *ebpf.VariableSpec `ebpf:"ipv4"`
 	Ipv4DstOps              *ebpf.VariableSpec `ebpf:"ipv4_dst_ops"`
 	LookCpus                *ebpf.VariableSpec `ebpf:"look_cpus"`
 	LookFirst               *ebpf.VariableSpec `ebpf:"look_first"`
@@ -180,6 +182,7 @@ type dstVariables struct {
 	FailureRecords          *ebpf.Variable `ebpf:"failure_records"`
 	FailureWindow           *ebpf.Variable `ebpf:"failure_window"`
 	GcMayRefuse             *ebpf.Variable `ebpf:"gc_may_refuse"`
+	Ipv4                    *ebpf.Variable `ebpf:"ipv4"`
 	Ipv4DstOps              *ebpf.Variable `ebpf:"ipv4_dst_ops"`
 	LookCpus                *ebpf.Variable `ebpf:"look_cpus"`
 	LookFirst               *ebpf.Variable `ebpf:"look_first"`
