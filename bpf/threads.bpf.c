@@ -288,16 +288,19 @@ static __always_inline int execed(bool in_place, struct task_struct *task, __u32
 	return 0;
 }
 
+/* A thread is noted as away before its move takes effect: long after that, in any case. */
+#define LEAVING_NS 1000000000ULL
+
 /* One task that lived before tracing started, or whose clone or move was missed. */
 static __always_inline int seen(struct task_struct *task)
 {
 	struct task_struct *leader = task->group_leader;
 	__u32 tgid = task->tgid;
 	__u32 tid = task->pid;
+	struct away *known;
 	struct netns_id here;
 	struct home *home;
 	struct net *net;
-	bool is_home;
 
 	if (tgid == self_tgid || task->flags & PF_KTHREAD)
 		return 0;
@@ -314,14 +317,18 @@ static __always_inline int seen(struct task_struct *task)
 			announce(leader, RECORD_PROCESS_SEEN, home);
 		}
 	}
+	read_netns_by(IN_PLACE, &here, net);
+	known = bpf_map_lookup_elem(&away, &tid);
+	if (known) { /* of it its records tell, unless that of its way home was missed */
+		known->visited = bpf_ktime_get_ns();
+		if (home && same_netns(&home->netns, &here) && known->visited - known->since > LEAVING_NS)
+			forget_away(tgid, tid);
+		return 0;
+	}
 	if (!home && net == netns_of(IN_PLACE, leader))
 		return 0;
 	home = home_of(IN_PLACE, task, tgid);
-	if (!home)
-		return 0;
-	read_netns_by(IN_PLACE, &here, net);
-	is_home = same_netns(&home->netns, &here);
-	if (is_home || bpf_map_lookup_elem(&away, &tid)) /* of a known one its records tell */
+	if (!home || same_netns(&home->netns, &here))
 		return 0;
 
 	struct away a = {

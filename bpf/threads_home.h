@@ -41,6 +41,7 @@ struct away {
 	__u32 pad;
 	__u64 sockets, connects, failures;
 	__u64 call_recorded; /* when the last call went into the ring */
+	__u64 visited;       /* when a scan last came by the thread */
 };
 
 struct {

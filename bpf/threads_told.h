@@ -20,6 +20,8 @@ enum moves {
 
 /* A section of its own: user space writes it whole. */
 __u32 moves SEC(".data.moves") = MOVES_TOLD;
+/* When the last scan of all threads began: who was away by then and not visited is no more. */
+__u64 scanned SEC(".data.moves") = 0;
 
 /* It has been away for as long as a thread may be that means to come back. */
 static __always_inline bool stays(const struct away *a)
@@ -59,7 +61,15 @@ int away_iter(struct bpf_iter__bpf_map_elem *ctx)
 	struct away_look look = {};
 	struct home *home;
 
-	if (!key || !a || !(a->told || stays(a)))
+	if (!key || !a)
+		return 0;
+	if (a->since < scanned && a->visited < scanned) { /* its end was missed */
+		__u32 tid = *key;
+
+		forget_away(a->tgid, tid);
+		return 0;
+	}
+	if (!a->told && !stays(a))
 		return 0;
 	if (moves == MOVES_UNSEEN && !a->left_behind) /* it may have come home unseen */
 		return 0;

@@ -243,14 +243,23 @@ func (s *Session) ModuleLoaded(ctx context.Context, module string) []Outcome {
 }
 
 // Scan goes through the threads that live already. What it finds comes out of the
-// ring buffer like everything else: threads that are away and were not known to be.
+// ring buffer like everything else: threads that are away and were not known to be. And
+// AwayThreads no longer has those whose end or way home was missed.
 func (s *Session) Scan() error {
 	o := s.objects[DetectorThreads]
 	if o == nil || o.iterators[threadsProgScanIter] == nil {
 		return nil
 	}
+	began := uint64(now())
 	if err := runIterator(o.iterators[threadsProgScanIter]); err != nil {
 		return fmt.Errorf("looking at the threads that live already: %w", err)
+	}
+	// The kernel shows the threads of this process's pid namespace.
+	if all, err := kernel.InInitPIDNamespace(); err != nil || !all {
+		return nil
+	}
+	if err := o.changeMoves(func(state *movesState) { state.Scanned = began }); err != nil {
+		return fmt.Errorf("telling which threads live: %w", err)
 	}
 	return nil
 }

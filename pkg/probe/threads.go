@@ -30,8 +30,7 @@ const MaxComms = 8
 const (
 	commBytes  = 16   // TASK_COMM_LEN
 	maxTallies = 1024 // MAX_TALLIES of bpf/threads_home.h
-	// mapMoves is the section of bpf/threads_told.h.
-	mapMoves = ".data.moves"
+	mapMoves   = ".data.moves"
 )
 
 // The things that a budget may leave out.
@@ -160,6 +159,13 @@ type (
 		_                           uint32
 		Sockets, Connects, Failures uint64
 		CallRecorded                uint64
+		Visited                     uint64
+	}
+	// movesState is the section of bpf/threads_told.h.
+	movesState struct {
+		Moves   Moves
+		_       uint32
+		Scanned uint64
 	}
 )
 
@@ -243,13 +249,23 @@ func (s *Session) TellMoves(how Moves) error {
 	if o == nil {
 		return nil
 	}
-	if err := o.maps[mapMoves].Put(uint32(0), how); err != nil {
+	if err := o.changeMoves(func(state *movesState) { state.Moves = how }); err != nil {
 		return fmt.Errorf("changing how moves of threads are told: %w", err)
 	}
 	if how == MovesUnseen {
 		o.leaveOut(thingMoves)
 	}
 	return nil
+}
+
+func (o *object) changeMoves(change func(*movesState)) error {
+	m := o.maps[mapMoves]
+	var state movesState
+	if err := m.Lookup(uint32(0), &state); err != nil {
+		return err
+	}
+	change(&state)
+	return m.Put(uint32(0), state)
 }
 
 // LeaveOutCalls no longer looks at what stranded threads do, which is looked at in every

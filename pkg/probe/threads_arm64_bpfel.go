@@ -49,6 +49,7 @@ const (
 	threadsVarMoves                    = "moves"
 	threadsVarNetnsSwitchRecordLayout  = "netns_switch_record_layout"
 	threadsVarProcessRecordLayout      = "process_record_layout"
+	threadsVarScanned                  = "scanned"
 	threadsVarSelfTgid                 = "self_tgid"
 	threadsVarStrandedCallRecordLayout = "stranded_call_record_layout"
 	threadsVarThreadCloneRecordLayout  = "thread_clone_record_layout"
@@ -144,6 +145,7 @@ type threadsVariableSpecs struct {
 	Moves                    *ebpf.VariableSpec `ebpf:"moves"`
 	NetnsSwitchRecordLayout  *ebpf.VariableSpec `ebpf:"netns_switch_record_layout"`
 	ProcessRecordLayout      *ebpf.VariableSpec `ebpf:"process_record_layout"`
+	Scanned                  *ebpf.VariableSpec `ebpf:"scanned"`
 	SelfTgid                 *ebpf.VariableSpec `ebpf:"self_tgid"`
 	StrandedCallRecordLayout *ebpf.VariableSpec `ebpf:"stranded_call_record_layout"`
 	ThreadCloneRecordLayout  *ebpf.VariableSpec `ebpf:"thread_clone_record_layout"`
@@ -205,6 +207,7 @@ type threadsVariables struct {
 	Moves                    *ebpf.Variable `ebpf:"moves"`
 	NetnsSwitchRecordLayout  *ebpf.Variable `ebpf:"netns_switch_record_layout"`
 	ProcessRecordLayout      *ebpf.Variable `ebpf:"process_record_layout"`
+	Scanned                  *ebpf.Variable `ebpf:"scanned"`
 	SelfTgid                 *ebpf.Variable `ebpf:"self_tgid"`
 	StrandedCallRecordLayout *ebpf.Variable `ebpf:"stranded_call_record_layout"`
 	ThreadCloneRecordLayout  *ebpf.Variable `ebpf:"thread_clone_record_layout"`
