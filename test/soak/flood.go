@@ -20,7 +20,6 @@ import (
 
 const (
 	noLimit = "log-format: json\n"
-	limited = "log-format: json\nmax-cpu: 5%\n"
 
 	// lookEvery is seldom enough for what looking costs to be no part of what is seen.
 	lookEvery  = 10 * time.Second
@@ -89,7 +88,8 @@ func (r *rates) last(seconds int) float64 {
 	return sum / float64(max(1, len(tail)))
 }
 
-func flood(ctx context.Context, g *guest, only []string) error {
+// flood does the floods, of these kinds if there are any, with a limit such as "5%".
+func flood(ctx context.Context, g *guest, only []string, limit string) error {
 	if len(only) == 0 {
 		if err := exact(ctx, g); err != nil {
 			return err
@@ -99,7 +99,7 @@ func flood(ctx context.Context, g *guest, only []string) error {
 		if len(only) > 0 && !slices.Contains(only, f.kind) {
 			continue
 		}
-		if err := g.reload(ctx, limited); err != nil {
+		if err := g.reload(ctx, noLimit+"max-cpu: "+limit+"\n"); err != nil {
 			return err
 		}
 		err := one(ctx, g, f.kind, f.what)

@@ -24,6 +24,7 @@ func main() {
 	kernel := flag.String("kernel", "6.12", "kernel to boot: one of the lab's matrix")
 	lasts := flag.Duration("for", 30*time.Minute, "how long to go on")
 	flooding := flag.Bool("flood", false, "flood each probe instead, with a budget")
+	limit := flag.String("max-cpu", "5%", "the budget in floods")
 	var only []string
 	flag.Func("only", "of the floods only these: references, packets, devices, dst, netns; repeatable", func(kind string) error {
 		if !slices.ContainsFunc(floods, func(f kindOfFlood) bool { return f.kind == kind }) {
@@ -35,13 +36,13 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *kernel, *lasts, *flooding, only); err != nil {
+	if err := run(ctx, *kernel, *lasts, *flooding, only, *limit); err != nil {
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, name string, lasts time.Duration, flooding bool, only []string) error {
+func run(ctx context.Context, name string, lasts time.Duration, flooding bool, only []string, limit string) error {
 	bench, err := lab.OpenWorkbench(ctx, name, os.Stderr)
 	if err != nil {
 		return err
@@ -56,7 +57,7 @@ func run(ctx context.Context, name string, lasts time.Duration, flooding bool, o
 	}
 	defer g.close()
 	if flooding {
-		err = flood(ctx, g, only)
+		err = flood(ctx, g, only, limit)
 	} else {
 		err = soak(ctx, g, lasts)
 	}
