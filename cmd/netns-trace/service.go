@@ -51,6 +51,10 @@ type service struct {
 func runMonitor(ctx context.Context, o *monitorOptions, args []string) error {
 	s := &service{options: o, args: args, level: new(slog.LevelVar), hup: make(chan os.Signal, 1)}
 	s.level.Set(o.level())
+	// With huge pages each part of the heap that is touched is 2 MiB of memory, for ever:
+	// where they are given to all, the process grew in such steps. An old kernel has no
+	// such call, and then it stays so.
+	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
 	s.log = monitor.NewLogger(os.Stderr, o.logFormat, s.level)
 	s.manager = systemd.FromEnvironment(os.Getenv, os.Getpid())
 	s.metrics = metrics.New(versionString())
