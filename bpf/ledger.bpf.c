@@ -24,36 +24,6 @@ const volatile __u32 site_room;
 const volatile bool restricted;
 const volatile char only_name[IFNAMSIZ];
 
-static __always_inline __u64 counter_of(__u64 dev)
-{
-	int *counter = NULL;
-
-	/* Not by BPF_CORE_READ: this may be no device, and then the read may fail. */
-	if (bpf_core_field_exists(struct net_device, pcpu_refcnt))
-		bpf_probe_read_kernel(&counter, sizeof(counter),
-				      (void *)dev + bpf_core_field_offset(struct net_device, pcpu_refcnt));
-	return (__u64)counter;
-}
-
-extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __attribute__((weak));
-
-/*
- * The same by one load, where the kernel has typed casts (6.2, a35b9af4ec2c). The cast is
- * to a struct that begins with a number: where the kernel's types tell that the counter
- * is per CPU (7.3 of Debian), the verifier would have it be a pointer, and none that may
- * be calculated with.
- */
-static __always_inline __u64 counter_in(__u64 dev)
-{
-	if (bpf_core_field_exists(struct net_device, pcpu_refcnt) && bpf_rdonly_cast) {
-		void *at = (void *)dev + bpf_core_field_offset(struct net_device, pcpu_refcnt);
-		struct timespec64 *number = bpf_rdonly_cast(at, bpf_core_type_id_kernel(struct timespec64));
-
-		return number->tv_sec;
-	}
-	return counter_of(dev);
-}
-
 static __always_inline bool wanted(__u64 dev)
 {
 	char name[IFNAMSIZ] = {};
@@ -97,18 +67,19 @@ int site_kprobe(struct pt_regs *ctx)
 	__u64 address = PT_REGS_IP(ctx) - 1;
 	struct site *site = find_site(address);
 	struct ledger *l;
-	__u64 counter, dev = 0, before = 0;
+	__u64 counter = 0, dev = 0, before = 0;
 
 	if (!site) {
 		count_loss(LOSS_SITE_UNKNOWN);
 		return 0;
 	}
-	counter = register_of(ctx, site->reg);
 	if (site->flags & SITE_DEVICE) {
-		dev = counter;
-		counter = counter_in(dev);
+		dev = register_of(ctx, site->reg);
+		l = ledger_of_device(dev, &counter);
+	} else {
+		counter = register_of(ctx, site->reg);
+		l = ledger_of(counter);
 	}
-	l = ledger_of(counter);
 	if (!l || !l->dev) { /* it was there before us, and nobody told us of it */
 		if (!dev)
 			dev = find_device(ctx, counter);

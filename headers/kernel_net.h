@@ -36,11 +36,6 @@ struct net_device {
 	struct netdev_queue *_tx;
 };
 
-/* A struct that begins with a number of 64 bits: see counter_in() in bpf/ledger.bpf.c. */
-struct timespec64 {
-	__s64 tv_sec;
-};
-
 struct net_device___enum_state {
 	enum {
 		NETREG_UNINITIALIZED___old,
