@@ -203,7 +203,7 @@ func (t *tracing) run(ctx context.Context, names *identity.Namer) error {
 	})
 	t.service.ending()
 	if err == nil {
-		err = t.live.Finish()
+		err = t.live.Finish(t.service == nil || !t.service.again)
 	}
 	return errors.Join(err, t.outErr)
 }

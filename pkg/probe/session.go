@@ -296,10 +296,13 @@ func (s *Session) Interrupt() error { return s.reader.Flush() }
 // Pending is how many bytes of records wait to be read.
 func (s *Session) Pending() int { return s.reader.AvailableBytes() }
 
-// Detach takes all probes off; what they have written can still be read. Where another
-// process can do it, those at function entries are taken off after this one's end.
-func (s *Session) Detach() error {
-	s.leaveSlowLinks()
+// Detach takes all probes off; what they have written can still be read. If this process
+// is about to end and another can do it, those at function entries are taken off after
+// that.
+func (s *Session) Detach(ending bool) error {
+	if ending {
+		s.leaveSlowLinks()
+	}
 	errs := []error{s.ledger.detach()}
 	for _, detector := range s.parts() {
 		errs = append(errs, s.objects[detector].detach())

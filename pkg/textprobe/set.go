@@ -209,9 +209,9 @@ func (s *Set) CloseTakes() time.Duration {
 }
 
 // Leave leaves descriptors, 253 at most, to the process that deletes definitions in the
-// background: it closes them once the set is closed, or this process is dead. To close
-// them here costs nothing then, and nobody waits for what their last close takes. It is
-// an error if no such process serves this set alone.
+// background: it closes them once the set is closed, or with Options.Reaper once this
+// process has ended. To close them here costs nothing then, and nobody waits for what
+// their last close takes. It is an error if there is no such process.
 func (s *Set) Leave(fds []int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

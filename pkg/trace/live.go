@@ -138,10 +138,11 @@ func (l *Live) tick() {
 }
 
 // Finish takes the probes off, takes in what they had written by then, and last the
-// kernel's own counts.
-func (l *Live) Finish() error {
+// kernel's own counts. ending is for when this process is about to end: see
+// probe.Session.Detach.
+func (l *Live) Finish(ending bool) error {
 	l.modules.stop()
-	if err := l.session.Detach(); err != nil {
+	if err := l.session.Detach(ending); err != nil {
 		return err
 	}
 	if err := l.Drain(context.Background()); err != nil {

@@ -17,7 +17,8 @@
 #define CLOSED 4 /* eventfd: how many sets the parent has closed since it was read */
 #define LIST 5   /* kprobe_events, for reading */
 #define EVENTS 6 /* kprobe_events, for writing */
-#define KEPT 7   /* a socket in which the parent leaves descriptors: closing it closes them */
+#define KEPT 7   /* a socket in which the parent leaves descriptors: closing it closes them, when
+		    its set is closed, or, of who is served, at the parent's end */
 
 #include <linux/poll.h>
 #include <linux/prctl.h>
@@ -154,6 +155,7 @@ static void serve(char *prefix)
 			*letter = *letter == 'Z' ? 'A' : *letter + 1;
 		}
 	}
+	call(__NR_close, KEPT, 0, 0, 0); /* the parent has ended: nobody wants them any more */
 	*letter = 0; /* those of all letters */
 	reap(prefix);
 }
