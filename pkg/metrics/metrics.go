@@ -6,6 +6,7 @@
 package metrics
 
 import (
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -20,6 +21,10 @@ import (
 )
 
 const namespace = "netns_trace"
+
+// liveHeap is what was reachable at the last garbage collection: whether the process
+// grows is seen in it long before its resident memory, which follows the heap's peaks.
+var liveHeap = regexp.MustCompile(`^/gc/heap/live:bytes$`)
 
 // Metrics is the sink that counts. Events come from one goroutine; it can be
 // gathered from any.
@@ -67,7 +72,8 @@ func New(version string) *Metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(m.findings, m.incidents, m.ended, m.overflow, m.rewritten, m.corrupt, m.dstFailed,
-		build, m.open, m.state, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		build, m.open, m.state, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: liveHeap})))
 	return m
 }
 

@@ -41,7 +41,7 @@ func qemuArgs(c Config, initrd string) []string {
 		args = append(args, "-accel", "tcg", "-icount", "shift=0,sleep=off", "-cpu", "max,rdrand=off,rdseed=off",
 			"-smp", "1", "-seed", "1", "-rtc", "base=2026-01-01T00:00:00,clock=vm")
 	} else {
-		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", strconv.Itoa(c.CPUs),
+		args = append(args, "-accel", "tcg,thread="+threads(c), "-cpu", "max", "-smp", strconv.Itoa(c.CPUs),
 			// An Ethernet device, on a hub that nothing else is on: nothing leaves the guest.
 			"-netdev", "hubport,id=nic,hubid=0", "-device", "virtio-net-pci,netdev=nic,romfile=")
 	}
@@ -54,6 +54,13 @@ func qemuArgs(c Config, initrd string) []string {
 			"-device", "virtio-blk-pci,drive=root")
 	}
 	return args
+}
+
+func threads(c Config) string {
+	if c.OneThread {
+		return "single"
+	}
+	return "multi"
 }
 
 func kernelCommandLine(c Config) string {

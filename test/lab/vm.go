@@ -42,6 +42,12 @@ type Config struct {
 	// Icount makes time a count of executed instructions, with one processor, for
 	// measuring. See [qemuArgs].
 	Icount bool
+	// OneThread has the emulator run all processors in turn, in one thread. QEMU before
+	// 8.1 may go on executing what was there before code was patched, if another
+	// processor translated it at that moment: the kernel then meets a breakpoint that
+	// it took away, and dies (Oops: int3). Seldom, but long runs with static branches
+	// that are switched to and fro, as a budget does each time it measures, meet it.
+	OneThread bool
 	// Dumps has [VM.Dump] work.
 	Dumps bool
 	// ConsoleLog is a file that gets everything the kernel prints; may be empty.

@@ -25,7 +25,8 @@ const (
 // sample is the service at one time.
 type sample struct {
 	at      time.Duration
-	process float64 // bytes
+	process float64 // bytes that are resident
+	live    float64 // bytes of the heap that were reachable at the last garbage collection
 	metrics metrics
 }
 
@@ -41,9 +42,9 @@ func soak(ctx context.Context, g *guest, lasts time.Duration) error {
 		if err != nil {
 			return err
 		}
-		s := sample{time.Since(began), m["process_resident_memory_bytes"], m}
+		s := sample{time.Since(began), m["process_resident_memory_bytes"], m["go_gc_heap_live_bytes"], m}
 		all = append(all, s)
-		fmt.Printf("%4.0f s  resident %.1f MiB, cpu %.1f %%, records %.0f, lost %.0f, findings %.0f\n", s.at.Seconds(), s.process/(1<<20),
+		fmt.Printf("%4.0f s  resident %.1f MiB, live %.1f MiB, cpu %.1f %%, records %.0f, lost %.0f, findings %.0f\n", s.at.Seconds(), s.process/(1<<20), s.live/(1<<20),
 			100*m["netns_trace_cpu_ratio"], m["netns_trace_records_total"], m.sum("netns_trace_lost_total"), m.sum("netns_trace_findings_total"))
 		select {
 		case <-ctx.Done():
@@ -73,9 +74,9 @@ func judge(all []sample) error {
 		}
 	}
 	first, last := all[0], all[len(all)-1]
-	perHour := slope(settled) * 3600
-	fmt.Printf("\nresident: %.1f MiB at first, %.1f MiB at last; slope after %s: %+.2f MB an hour\n",
-		first.process/(1<<20), last.process/(1<<20), settling, perHour/1e6)
+	fmt.Println()
+	perHour := tellSlope("resident", all, settled, func(s sample) float64 { return s.process })
+	tellSlope("live heap", all, settled, func(s sample) float64 { return s.live })
 	took := last.metrics.sum("netns_trace_cpu_seconds_total", "user_space") - first.metrics.sum("netns_trace_cpu_seconds_total", "user_space")
 	programs := last.metrics.sum("netns_trace_cpu_seconds_total", "kernel_programs") - first.metrics.sum("netns_trace_cpu_seconds_total", "kernel_programs")
 	span := (last.at - first.at).Seconds()
@@ -96,12 +97,20 @@ func judge(all []sample) error {
 	return nil
 }
 
+// tellSlope prints how something grew, and returns bytes an hour.
+func tellSlope(what string, all, settled []sample, of func(sample) float64) float64 {
+	perHour := slope(settled, of) * 3600
+	fmt.Printf("%s: %.1f MiB at first, %.1f MiB at last; slope after %s: %+.2f MB an hour\n",
+		what, of(all[0])/(1<<20), of(all[len(all)-1])/(1<<20), settling, perHour/1e6)
+	return perHour
+}
+
 // slope is that of the least squares, in bytes a second; 0 of less than two samples.
-func slope(all []sample) float64 {
+func slope(all []sample, of func(sample) float64) float64 {
 	var n, x, y, xx, xy float64
 	for _, s := range all {
-		t := s.at.Seconds()
-		n, x, y, xx, xy = n+1, x+t, y+s.process, xx+t*t, xy+t*s.process
+		t, v := s.at.Seconds(), of(s)
+		n, x, y, xx, xy = n+1, x+t, y+v, xx+t*t, xy+t*v
 	}
 	d := n*xx - x*x
 	if d == 0 {

@@ -36,19 +36,20 @@ process_resident_memory_bytes 4.5e+07
 // A process that takes a megabyte more each hour must not look flat, and one that goes
 // up and down must.
 func TestSlope(t *testing.T) {
+	resident := func(s sample) float64 { return s.process }
 	var grows, swings []sample
 	for i := range 100 {
 		at := time.Duration(i) * sampleEvery
 		grows = append(grows, sample{at: at, process: 40e6 + 1e6*at.Hours()})
 		swings = append(swings, sample{at: at, process: 40e6 + 1e6*float64(i%2)})
 	}
-	if got := slope(grows) * 3600; math.Abs(got-1e6) > 1 {
+	if got := slope(grows, resident) * 3600; math.Abs(got-1e6) > 1 {
 		t.Errorf("%g bytes an hour, want 1e6", got)
 	}
-	if got := slope(swings) * 3600; math.Abs(got) > 2e5 {
+	if got := slope(swings, resident) * 3600; math.Abs(got) > 2e5 {
 		t.Errorf("%g bytes an hour of one that swings", got)
 	}
-	if got := slope(grows[:1]); got != 0 {
+	if got := slope(grows[:1], resident); got != 0 {
 		t.Errorf("of one sample %g", got)
 	}
 }
