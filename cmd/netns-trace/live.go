@@ -21,14 +21,15 @@ import (
 	"github.com/netns-trace/netns-trace/pkg/probe"
 	"github.com/netns-trace/netns-trace/pkg/record"
 	"github.com/netns-trace/netns-trace/pkg/report"
+	"github.com/netns-trace/netns-trace/pkg/textprobe"
 	"github.com/netns-trace/netns-trace/pkg/trace"
 	"github.com/netns-trace/netns-trace/pkg/userstack"
 )
 
 // live traces the running kernel.
 func live(ctx context.Context, o *liveOptions) error {
-	t := &tracing{options: o, say: o.speaker(), out: o.writer(os.Stdout)}
-	if err := t.trace(ctx); err != nil {
+	t := &tracing{options: o, say: o.speaker(), out: o.writer(os.Stdout), reaper: new(textprobe.Reaper)}
+	if err := errors.Join(t.trace(ctx), t.reaper.Close()); err != nil {
 		return err
 	}
 	return t.verdict()
@@ -76,7 +77,7 @@ func (t *tracing) trace(ctx context.Context) error {
 		Names:     true,
 		Required:  o.required,
 		Avoid:     kinds(o.avoid),
-		RingBytes: o.ringBytes, TableBytes: o.tableBytes,
+		RingBytes: o.ringBytes, TableBytes: o.tableBytes, Reaper: t.reaper,
 		Threads: probe.ThreadsOptions{
 			All:  len(o.pids) == 0 && len(o.comms) == 0,
 			PIDs: t.targets.pids(), Comms: o.comms, Follow: o.follow,
@@ -105,6 +106,7 @@ type tracing struct {
 	options *liveOptions
 	say     speaker
 	session *probe.Session
+	reaper  *textprobe.Reaper
 	targets targets
 	live    *trace.Live
 	out     report.Writer

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netns-trace/netns-trace/pkg/probe"
-	"github.com/netns-trace/netns-trace/pkg/textprobe"
 )
 
 // liveOptions are the flags of live tracing.
@@ -57,8 +56,6 @@ type liveOptions struct {
 	sample    oneIn
 
 	record recordOptions
-
-	reaper *textprobe.Reaper // of a service, which traces several times
 }
 
 func (o *liveOptions) addFlags(f *pflag.FlagSet) {
@@ -236,7 +233,7 @@ func (o *liveOptions) refsOptions(progress func(done, all int)) probe.RefsOption
 		Objects: uint32(o.objects), NoObjects: o.refs == refsSites || o.bySearch(), OneIn: o.sample.n(),
 		Ledger: probe.LedgerOptions{
 			Off: o.refs == refsFunctions || o.bySearch(), Required: o.refs == refsSites,
-			Devices: o.devices, Device: o.device, Hot: o.hotSites, Jumps: o.jumps, Progress: progress, Reaper: o.reaper,
+			Devices: o.devices, Device: o.device, Hot: o.hotSites, Jumps: o.jumps, Progress: progress,
 		},
 	}
 }

@@ -33,6 +33,7 @@ const (
 	csumProgXmitKprobe             = "xmit_kprobe"
 	csumVarCsumCorruptRecordLayout = "csum_corrupt_record_layout"
 	csumVarCsumRewriteRecordLayout = "csum_rewrite_record_layout"
+	csumVarEnded                   = "ended"
 	csumVarPageOffsetBaseAt        = "page_offset_base_at"
 	csumVarSelfTgid                = "self_tgid"
 	csumVarVerified                = "verified"
@@ -113,6 +114,7 @@ type csumMapSpecs struct {
 type csumVariableSpecs struct {
 	CsumCorruptRecordLayout *ebpf.VariableSpec `ebpf:"csum_corrupt_record_layout"`
 	CsumRewriteRecordLayout *ebpf.VariableSpec `ebpf:"csum_rewrite_record_layout"`
+	Ended                   *ebpf.VariableSpec `ebpf:"ended"`
 	PageOffsetBaseAt        *ebpf.VariableSpec `ebpf:"page_offset_base_at"`
 	SelfTgid                *ebpf.VariableSpec `ebpf:"self_tgid"`
 	Verified                *ebpf.VariableSpec `ebpf:"verified"`
@@ -169,6 +171,7 @@ func (m *csumMaps) Close() error {
 type csumVariables struct {
 	CsumCorruptRecordLayout *ebpf.Variable `ebpf:"csum_corrupt_record_layout"`
 	CsumRewriteRecordLayout *ebpf.Variable `ebpf:"csum_rewrite_record_layout"`
+	Ended                   *ebpf.Variable `ebpf:"ended"`
 	PageOffsetBaseAt        *ebpf.Variable `ebpf:"page_offset_base_at"`
 	SelfTgid                *ebpf.Variable `ebpf:"self_tgid"`
 	Verified                *ebpf.Variable `ebpf:"verified"`

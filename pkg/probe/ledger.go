@@ -44,8 +44,6 @@ type LedgerOptions struct {
 	Jumps bool
 	// Progress, if not nil, is told how many of all sites are watched by now.
 	Progress func(done, all int)
-	// Reaper, if not nil, is that of sessions one after another.
-	Reaper *textprobe.Reaper
 }
 
 const (
@@ -201,7 +199,7 @@ func openLedger(ctx context.Context, k Kernel, ring *ebpf.Map, halvings int, o O
 			progress(done+tried, len(sites))
 		}
 	}
-	if l.probes, err = textprobe.Open(prog, textprobe.Options{Progress: tried, Reaper: o.Refs.Ledger.Reaper}); err != nil {
+	if l.probes, err = textprobe.Open(prog, textprobe.Options{Progress: tried, Reaper: o.Reaper}); err != nil {
 		return l, err
 	}
 	first := min(firstStage, len(sites))

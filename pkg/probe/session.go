@@ -19,6 +19,7 @@ import (
 
 	"github.com/netns-trace/netns-trace/pkg/kernel"
 	"github.com/netns-trace/netns-trace/pkg/record"
+	"github.com/netns-trace/netns-trace/pkg/textprobe"
 )
 
 // The detectors that have programs.
@@ -54,9 +55,12 @@ type Options struct {
 	// TableBytes is how much memory the kernel's tables may take, the ring included: the
 	// large ones are halved until they do. 0: they have their full room.
 	TableBytes uint64
-	Threads    ThreadsOptions
-	Refs       RefsOptions
-	Csum       CsumOptions
+	// Reaper, if not nil, is that of sessions one after another, and takes off after this
+	// process's end what the kernel takes long to take off.
+	Reaper  *textprobe.Reaper
+	Threads ThreadsOptions
+	Refs    RefsOptions
+	Csum    CsumOptions
 }
 
 // Session is the programs at work in the kernel. Nothing is pinned: all of it goes
@@ -71,6 +75,7 @@ type Session struct {
 	rec       ringbuf.Record
 	kernel    Kernel
 	avoid     []Kind
+	reaper    *textprobe.Reaper
 	halvings  int // of the large tables
 }
 
@@ -78,7 +83,7 @@ type Session struct {
 // none can, the error is an *UnseenError, or several joined. The session must be
 // closed.
 func Open(ctx context.Context, k Kernel, o Options) (*Session, error) {
-	s := &Session{objects: make(map[string]*object), kernel: k, avoid: o.Avoid}
+	s := &Session{objects: make(map[string]*object), kernel: k, avoid: o.Avoid, reaper: o.Reaper}
 	if err := s.open(ctx, k, o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -122,6 +127,9 @@ func (s *Session) open(ctx context.Context, k Kernel, o Options) error {
 		if err := s.addLedger(ctx, k, o); err != nil {
 			return err
 		}
+	}
+	if s.reaper != nil {
+		_ = s.reaper.Start() // without it an end takes longer
 	}
 	return ctx.Err()
 }
@@ -313,19 +321,23 @@ func (s *Session) Detach(ending bool) error {
 	return nil
 }
 
-// leaveSlowLinks lets the process that cleans up behind the ledger take off what takes
-// long. Where there is none it is done here: nothing is lost but time. The counts of
-// class csum are read after Detach and have to agree with its records, so that its
-// programs must be at rest by then.
+// leaveSlowLinks lets the process that outlives this one take off what takes long. Where
+// there is none it is done here: nothing is lost but time. The counts of
+// class csum are read after Detach and have to agree with its records: its programs must
+// be at rest by then.
 func (s *Session) leaveSlowLinks() {
+	if s.reaper == nil {
+		return
+	}
 	var fds []int
 	for _, part := range s.parts() {
-		if part != DetectorCsum {
-			fds = append(fds, s.objects[part].slowLinks()...)
+		if part == DetectorCsum && s.objects[part].rest() != nil {
+			continue
 		}
+		fds = append(fds, s.objects[part].slowLinks()...)
 	}
-	if s.ledger != nil && s.ledger.probes != nil && len(fds) > 0 {
-		_ = s.ledger.probes.Leave(fds)
+	if len(fds) > 0 {
+		_ = s.reaper.Leave(fds)
 	}
 }
 

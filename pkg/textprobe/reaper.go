@@ -13,10 +13,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/netns-trace/netns-trace/pkg/kernel"
 )
 
-// errNoReaper says that the reaper is not built for this architecture.
-var errNoReaper = errors.New("no program to delete kprobe events later")
+var (
+	// errNoReaper says that the reaper is not built for this architecture.
+	errNoReaper = errors.New("no program to delete kprobe events later")
+	// errNoProcess says that it was not started.
+	errNoProcess = errors.New("no process outlives this one")
+)
 
 // reaper is a process that deletes the definitions of this one, later.
 type reaper struct {
@@ -119,8 +125,9 @@ func (r *reaper) begin() error {
 }
 
 // Reaper serves sets that one process opens and closes one after another: their
-// definitions are deleted by one process, which the first Open starts. So the later
-// ones can be opened where no process may be started any more. The zero value is ready.
+// definitions are deleted by one process, which the first Open starts, or Start. So the
+// later ones can be opened where no process may be started any more. And it closes, when
+// this process has ended, what nobody shall wait for. The zero value is ready.
 type Reaper struct {
 	process *reaper
 	closed  int    // sets
@@ -128,15 +135,44 @@ type Reaper struct {
 	prefix  string // of the lines that are this process's
 }
 
-// use returns what tells the definitions of the next set from those of the sets
-// before, which may be still there. Names begin with prefix.
-func (r *Reaper) use(tracefs, prefix string) (letter string, err error) {
+// Start starts the process, if no set has: where none will be opened, Leave needs it too.
+func (r *Reaper) Start() error {
+	if r.process != nil {
+		return nil
+	}
+	tracefs, err := kernel.FindTracefs()
+	if err != nil {
+		return err
+	}
+	g, name, err := ownNames(defaultName)
+	if err == nil {
+		_, err = r.use(tracefs.Path, g, name)
+	}
+	return err
+}
+
+// Leave leaves descriptors, 253 at most, to the process: it closes them once this one has
+// ended. To close them here costs nothing then, and nobody waits for what their last
+// close takes. It is an error if there is no such process.
+func (r *Reaper) Leave(fds []int) error {
+	if r.process == nil {
+		return errNoProcess
+	}
+	if err := r.process.keep(fds); err != nil {
+		return fmt.Errorf("leaving %d descriptors to be closed later: %w", len(fds), err)
+	}
+	return nil
+}
+
+// use returns what tells the definitions of the next set, in group g with names that
+// begin with name, from those of the sets before, which may be still there.
+func (r *Reaper) use(tracefs string, g group, name string) (letter string, err error) {
 	letter = string(rune('A' + r.closed%26))
 	if r.process != nil {
 		return letter, nil
 	}
-	r.list, r.prefix = filepath.Join(tracefs, "kprobe_events"), prefix
-	if r.process, err = startReaper(r.list, prefix+letter+"_", true); err != nil {
+	r.list, r.prefix = filepath.Join(tracefs, "kprobe_events"), fmt.Sprintf("p:%s/%s_", g, name)
+	if r.process, err = startReaper(r.list, r.prefix+letter+"_", true); err != nil {
 		return "", err
 	}
 	return letter, reapStale(tracefs)

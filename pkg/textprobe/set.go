@@ -67,8 +67,6 @@ type way interface {
 	events() int
 	// takesToClose is how long close takes, roughly.
 	takesToClose() time.Duration
-	// leave has descriptors closed after close by another process.
-	leave(fds []int) error
 	// close disarms everything.
 	close() error
 }
@@ -96,7 +94,7 @@ type Set struct {
 // the background. The set must be closed.
 func Open(prog *ebpf.Program, o Options) (*Set, error) {
 	if o.Name == "" {
-		o.Name = "s"
+		o.Name = defaultName
 	}
 	if o.Progress == nil {
 		o.Progress = func(int) {}
@@ -206,22 +204,6 @@ func (s *Set) CloseTakes() time.Duration {
 		return 0
 	}
 	return s.way.takesToClose()
-}
-
-// Leave leaves descriptors, 253 at most, to the process that deletes definitions in the
-// background: it closes them once the set is closed, or with Options.Reaper once this
-// process has ended. To close them here costs nothing then, and nobody waits for what
-// their last close takes. It is an error if there is no such process.
-func (s *Set) Leave(fds []int) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.way == nil {
-		return ErrClosed
-	}
-	if err := s.way.leave(fds); err != nil {
-		return fmt.Errorf("leaving %d descriptors to be closed later: %w", len(fds), err)
-	}
-	return nil
 }
 
 // Close takes the program off everywhere. When it returns no probe is armed. The

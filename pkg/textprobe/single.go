@@ -79,10 +79,6 @@ func (w *single) takesToClose() time.Duration {
 	return time.Duration(len(w.open)) * 45 * time.Millisecond
 }
 
-var errNoProcess = errors.New("no process outlives this one")
-
-func (w *single) leave([]int) error { return errNoProcess }
-
 func (w *single) close() error {
 	var all []Target
 	for t := range w.open {

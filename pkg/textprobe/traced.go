@@ -61,14 +61,9 @@ func openTraced(prog *ebpf.Program, o Options) (*traced, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ours, err := kernel.InInitProcessNamespaces(); err != nil {
-		return nil, fmt.Errorf("naming the kprobe events: %w", err)
-	} else if !ours {
-		return nil, errNamespaces
-	}
-	g, err := ownGroup()
+	g, name, err := ownNames(o.Name)
 	if err != nil {
-		return nil, fmt.Errorf("naming the kprobe events: %w", err)
+		return nil, err
 	}
 	w := &traced{prog: prog, progress: o.Progress, dir: tracefs.Path, group: g, reaper: o.Reaper}
 	if w.own = w.reaper == nil; w.own {
@@ -78,14 +73,30 @@ func openTraced(prog *ebpf.Program, o Options) (*traced, error) {
 	if w.file, err = os.OpenFile(w.list(), os.O_WRONLY|os.O_APPEND, 0); err != nil {
 		return nil, fmt.Errorf("opening tracefs for kprobe events: %w", err)
 	}
-	// With the pid: where the kernel lists events' hits there is no group.
-	name := o.Name + strconv.Itoa(g.pid)
-	letter, err := w.reaper.use(w.dir, fmt.Sprintf("p:%s/%s_", g, name))
+	letter, err := w.reaper.use(w.dir, g, name)
 	if err != nil {
 		return nil, errors.Join(err, w.close())
 	}
 	w.name = name + "_" + letter
 	return w, nil
+}
+
+// defaultName is that of Options.Name.
+const defaultName = "s"
+
+// ownNames are the group that this process's events are in, and what their names begin
+// with: name and the pid, since where the kernel lists events' hits there is no group.
+func ownNames(name string) (group, string, error) {
+	if ours, err := kernel.InInitProcessNamespaces(); err != nil {
+		return group{}, "", fmt.Errorf("naming the kprobe events: %w", err)
+	} else if !ours {
+		return group{}, "", errNamespaces
+	}
+	g, err := ownGroup()
+	if err != nil {
+		return group{}, "", fmt.Errorf("naming the kprobe events: %w", err)
+	}
+	return g, name + strconv.Itoa(g.pid), nil
 }
 
 func (w *traced) String() string { return "tracefs" }
@@ -223,8 +234,6 @@ func (w *traced) forget(ctx context.Context, module string) error {
 func (w *traced) takesToClose() time.Duration {
 	return time.Duration(len(w.open)) * 100 * time.Millisecond
 }
-
-func (w *traced) leave(fds []int) error { return w.reaper.process.keep(fds) }
 
 // close disarms, last opened first, and lets the reaper begin.
 func (w *traced) close() error {
