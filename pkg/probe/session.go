@@ -76,6 +76,7 @@ type Session struct {
 	kernel    Kernel
 	avoid     []Kind
 	reaper    *textprobe.Reaper
+	homeGiven bool
 	halvings  int // of the large tables
 }
 
@@ -83,7 +84,7 @@ type Session struct {
 // none can, the error is an *UnseenError, or several joined. The session must be
 // closed.
 func Open(ctx context.Context, k Kernel, o Options) (*Session, error) {
-	s := &Session{objects: make(map[string]*object), kernel: k, avoid: o.Avoid, reaper: o.Reaper}
+	s := &Session{objects: make(map[string]*object), kernel: k, avoid: o.Avoid, reaper: o.Reaper, homeGiven: o.Threads.HomeInode != 0}
 	if err := s.open(ctx, k, o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -279,33 +279,43 @@ func (s *Session) LeaveOutCalls() {
 // ErrGone is returned for a process that has exited meanwhile.
 var ErrGone = errors.New("the process has exited")
 
-// SetHome corrects where a process belongs: its leader is the one that is away, and
-// the others, noted as away so far, are home. The error is ErrGone if there is
-// nothing left to correct.
-func (s *Session) SetHome(leader uint32, home record.NetnsID, members []uint32) error {
+// HomeGiven reports whether one namespace is everybody's home, so that no home can be
+// taken for another.
+func (s *Session) HomeGiven() bool { return s.homeGiven }
+
+// SetHome corrects where a process belongs: these of its threads, noted as away so far,
+// are home. The error is ErrGone if there is nothing left to correct.
+func (s *Session) SetHome(tgid uint32, home record.NetnsID, members ...uint32) error {
 	o := s.objects[DetectorThreads]
 	homes, away := o.maps[threadsMapHomes], o.maps[threadsMapAway]
 	var h homeValue
-	switch err := homes.Lookup(leader, &h); {
+	switch err := homes.Lookup(tgid, &h); {
 	case errors.Is(err, ebpf.ErrKeyNotExist):
 		return ErrGone
 	case err != nil:
-		return fmt.Errorf("reading the home of process %d: %w", leader, err)
+		return fmt.Errorf("reading the home of process %d: %w", tgid, err)
 	}
-	was := h.Netns
 	h.Netns = netnsID{Cookie: home.Cookie, Inum: home.Inode}
-	switch err := homes.Update(leader, h, ebpf.UpdateExist); {
+	switch err := homes.Update(tgid, h, ebpf.UpdateExist); {
 	case errors.Is(err, ebpf.ErrKeyNotExist):
 		return ErrGone
 	case err != nil:
-		return fmt.Errorf("correcting the home of process %d: %w", leader, err)
+		return fmt.Errorf("correcting the home of process %d: %w", tgid, err)
 	}
 	for _, tid := range members {
 		if err := away.Delete(tid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("correcting where thread %d is: %w", tid, err)
 		}
 	}
-	entry := awayValue{Netns: was, Since: uint64(now()), TGID: leader, LeftBehind: 1, Told: 1}
+	return nil
+}
+
+// SetAway notes that the leader of a process is away from home, as it was found.
+func (s *Session) SetAway(leader uint32, netns record.NetnsID) error {
+	entry := awayValue{
+		Netns: netnsID{Cookie: netns.Cookie, Inum: netns.Inode}, Since: uint64(now()), TGID: leader, LeftBehind: 1, Told: 1,
+	}
+	away := s.objects[DetectorThreads].maps[threadsMapAway]
 	if err := away.Update(leader, entry, ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
 		return fmt.Errorf("correcting where thread %d is: %w", leader, err)
 	}

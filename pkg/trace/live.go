@@ -30,6 +30,7 @@ type Live struct {
 	listed    time.Time // the threads that are away, unless moves are told at once
 	holders   holders
 	births    births
+	doubts    doubts
 	modules   modules
 	searches  searches
 	dst       dstNews
@@ -89,6 +90,9 @@ func (l *Live) Run(ctx context.Context, done func() bool) error {
 			return err
 		}
 		l.lookAtBirths()
+		if err := l.lookAtDoubts(); err != nil {
+			return err
+		}
 		l.lookAtModules()
 		if err := l.lookAtHolders(ctx); err != nil {
 			return err
@@ -190,8 +194,10 @@ func (l *Live) patience() time.Duration {
 	if l.holders.due {
 		most = holdersEvery
 	}
-	if due, ok := l.births.next(); ok {
-		most = max(0, min(most, time.Until(due)))
+	for _, next := range []func() (time.Time, bool){l.births.next, l.doubts.next} {
+		if due, ok := next(); ok {
+			most = max(0, min(most, time.Until(due)))
+		}
 	}
 	wake := l.engine.Wake()
 	if wake == 0 {

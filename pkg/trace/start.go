@@ -26,16 +26,27 @@ func (l *Live) Start(ctx context.Context) error {
 		return err
 	}
 	for _, threads := range seen {
-		if leaderMoved(threads) {
-			if threads, err = l.moveHome(threads); err != nil {
-				return err
-			}
+		if threads, err = l.correct(threads); err != nil {
+			return err
 		}
 		for i := range threads {
 			l.feed(&threads[i])
 		}
 	}
 	return nil
+}
+
+// correct corrects the home of a process of which these threads seem to be away, and
+// returns those that then are.
+func (l *Live) correct(threads []record.ThreadSeen) ([]record.ThreadSeen, error) {
+	if l.session.HomeGiven() {
+		return threads, nil
+	}
+	l.doubts.add(threads, time.Now())
+	if leaderMoved(threads) {
+		return l.moveHome(threads)
+	}
+	return threads, nil
 }
 
 // scanAgain goes through the threads once more, because the kernel did not run the
@@ -46,10 +57,8 @@ func (l *Live) scanAgain(ctx context.Context) error {
 		return err
 	}
 	for _, threads := range seen {
-		if leaderMoved(threads) {
-			if _, err := l.moveHome(threads); err != nil {
-				return err
-			}
+		if _, err := l.correct(threads); err != nil {
+			return err
 		}
 	}
 	l.reconcile = true
@@ -78,7 +87,10 @@ func (l *Live) moveHome(threads []record.ThreadSeen) ([]record.ThreadSeen, error
 	for _, t := range threads {
 		members = append(members, t.Thread.TID)
 	}
-	err := l.session.SetHome(first.Thread.TGID, first.Netns, members)
+	err := l.session.SetHome(first.Thread.TGID, first.Netns, members...)
+	if err == nil {
+		err = l.session.SetAway(first.Thread.TGID, first.Home)
+	}
 	if errors.Is(err, probe.ErrGone) {
 		return nil, nil
 	}
