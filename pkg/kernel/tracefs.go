@@ -17,7 +17,6 @@ import (
 
 const (
 	mountinfoPath           = "/proc/self/mountinfo"
-	kprobePMUPath           = "/sys/bus/event_source/devices/kprobe/type"
 	kprobesEnabledPath      = "/sys/kernel/debug/kprobes/enabled"
 	kprobesOptimizationPath = "/proc/sys/debug/kprobes-optimization"
 )

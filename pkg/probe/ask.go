@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/netns-trace/netns-trace/pkg/kernel"
 )
 
 // asker asks the kernel whether a way can be expected to work, before anything is
@@ -101,7 +103,7 @@ func (a asker) address(function string) (uint64, error) {
 	if symbols == nil {
 		return 0, errSymbolsHidden
 	}
-	if _, err := os.Stat(kprobePMU); err != nil {
+	if _, err := kernel.KprobePMU(); err != nil {
 		return 0, errors.New("the kernel has no kprobes (CONFIG_KPROBE_EVENTS)")
 	}
 	found := symbols.LookupClone(function)

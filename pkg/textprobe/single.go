@@ -5,18 +5,14 @@ package textprobe
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
-)
 
-const kprobePMU = "/sys/bus/event_source/devices/kprobe/type"
+	"github.com/netns-trace/netns-trace/pkg/kernel"
+)
 
 // closers is how many events are closed at once. More do not help: they wait for two
 // mutexes of the kernel's.
@@ -31,15 +27,11 @@ type single struct {
 }
 
 func openSingle(prog *ebpf.Program, progress func(int)) (*single, error) {
-	text, err := os.ReadFile(kprobePMU)
+	pmu, err := kernel.KprobePMU()
 	if err != nil {
-		return nil, fmt.Errorf("finding the kernel's kprobe event source: %w", err)
+		return nil, err
 	}
-	pmu, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", kprobePMU, err)
-	}
-	return &single{prog: prog, progress: progress, pmu: uint32(pmu), open: make(map[Target]*Event)}, nil
+	return &single{prog: prog, progress: progress, pmu: pmu, open: make(map[Target]*Event)}, nil
 }
 
 func (w *single) String() string { return "perf events" }
