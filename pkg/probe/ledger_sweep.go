@@ -32,30 +32,38 @@ func (s *Session) SweepLedger() error {
 	if err := readMapped(l.object.maps[ledgerMapRefState], &state); err != nil {
 		return fmt.Errorf("asking how many call traces there are: %w", err)
 	}
-	if used := state[stateTraces]; used < uint64(l.object.maps[ledgerMapRefTraces].MaxEntries())/2 {
+	used := state[stateTraces]
+	if used < uint64(l.object.maps[ledgerMapRefTraces].MaxEntries())/2 {
 		return nil
 	}
 	if time.Since(l.swept) < sweepShare*l.sweeping {
 		return nil
 	}
 	began := time.Now()
-	if err := l.sweep(s.kernel.Symbols()); err != nil {
+	if err := l.sweep(s.kernel.Symbols(), int(used)); err != nil {
 		return fmt.Errorf("dropping call traces that tell nothing: %w", err)
 	}
 	l.swept, l.sweeping = time.Now(), time.Since(began)
 	return nil
 }
 
-func (l *ledger) sweep(symbols *kernel.Symbols) error {
+func (l *ledger) sweep(symbols *kernel.Symbols, used int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// The families that have something left, by device. Devices are gone through twice,
+	// since most traces are of those that are gone: to hold them all would be megabytes.
+	left := make(map[uint64][]string)
+	if err := l.eachLook(func(one *look) { left[one.Generation] = nil }); err != nil {
+		return err
+	}
 	// Of all other sites the family is known without a trace.
-	traces, err := l.traces(func(key traceKey) bool { return l.table.byID[key.Site].getter }, symbols)
+	traces, err := l.traces(func(key traceKey) bool {
+		_, alive := left[key.Generation]
+		return alive && l.table.byID[key.Site].getter
+	}, symbols)
 	if err != nil {
 		return err
 	}
-	// The families that have something left, by device.
-	left := make(map[uint64][]string)
 	net := make(map[string]int64)
 	err = l.eachLook(func(one *look) {
 		clear(net)
@@ -74,15 +82,15 @@ func (l *ledger) sweep(symbols *kernel.Symbols) error {
 	if err != nil {
 		return err
 	}
-	return l.drop(symbols, func(key traceKey, family string, v *traceValue) bool {
+	return l.drop(symbols, used, func(key traceKey, family string, v *traceValue) bool {
 		open, alive := left[key.Generation]
 		return !alive || !slices.Contains(open, family) && v.Last+restingTraces < uint64(now())
 	})
 }
 
-// drop removes the call traces of which tells says so.
-func (l *ledger) drop(symbols *kernel.Symbols, tells func(traceKey, string, *traceValue) bool) error {
-	var dead []traceKey
+// drop removes the call traces of which tells says so, of as many as are expected.
+func (l *ledger) drop(symbols *kernel.Symbols, expected int, tells func(traceKey, string, *traceValue) bool) error {
+	dead := make([]traceKey, 0, expected)
 	kept := uint64(0)
 	stacks := make(knownStacks)
 	err := l.eachTrace(func(key traceKey, v *traceValue) error {
@@ -101,8 +109,8 @@ func (l *ledger) drop(symbols *kernel.Symbols, tells func(traceKey, string, *tra
 		return err
 	}
 	room := int(l.object.maps[ledgerMapRefDead].MaxEntries())
-	for some := range slices.Chunk(dead, room) {
-		if err := l.delete(some); err != nil {
+	for chunk := range slices.Chunk(dead, room) {
+		if err := l.delete(chunk); err != nil {
 			return err
 		}
 	}
