@@ -88,6 +88,9 @@ func (c metricsService) Export(_ context.Context, r *collectormetrics.ExportMetr
 				for _, p := range points {
 					c.metrics[name] += p.GetAsDouble()
 				}
+				for _, p := range m.GetSummary().GetDataPoints() {
+					c.metrics["summary "+m.Name] += p.Sum
+				}
 			}
 		}
 	}
@@ -191,10 +194,12 @@ func exporter(t *testing.T, o Options) *Exporter {
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	found := prometheus.NewCounter(prometheus.CounterOpts{Name: "found_total", Help: "Found."})
+	pause := prometheus.NewSummary(prometheus.SummaryOpts{Name: "pause_seconds", Help: "Pauses."})
+	pause.Observe(0.5)
 	waiting := prometheus.NewGauge(prometheus.GaugeOpts{Name: "waiting", Help: "Waiting."})
 	found.Add(3)
 	waiting.Set(2)
-	registry.MustRegister(found, waiting)
+	registry.MustRegister(found, waiting, pause)
 	o.Gatherer, o.Log, o.Resource = registry, slog.New(slog.DiscardHandler), map[string]string{"service.name": "netns-trace"}
 	e, err := New(o)
 	if err != nil {
@@ -230,7 +235,10 @@ func TestExport(t *testing.T) {
 			e.Take(opened("veth1 waits"))
 			e.Take(&incident.Event{Change: incident.Repeated, Finding: &finding.Finding{}})
 			within(t, "a log, although it was refused once", func() bool { logs, _ := c.got(); return len(logs) == 1 })
-			within(t, "metrics", func() bool { _, m := c.got(); return m["sum found true"] == 3 && m["gauge waiting"] == 2 })
+			within(t, "metrics", func() bool {
+				_, m := c.got()
+				return m["sum found true"] == 3 && m["gauge waiting"] == 2 && m["summary pause_seconds"] == 0.5
+			})
 			e.Take(&incident.Event{Change: incident.Ended, Incident: incident.Incident{Summary: "veth1 waits", Last: time.Unix(9, 0)}})
 			if err := e.Close(); err != nil {
 				t.Error(err)

@@ -6,14 +6,10 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	logspb "go.opentelemetry.io/proto/otlp/logs/v1"
-	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/netns-trace/netns-trace/pkg/incident"
 )
@@ -57,58 +53,4 @@ func logOf(e *incident.Event) *logspb.LogRecord {
 	}
 	r.TimeUnixNano, r.SeverityNumber, r.SeverityText = uint64(at.UnixNano()), severity, severityText
 	return r
-}
-
-// metrics are the gathered families, under their Prometheus names.
-func (e *Exporter) metrics(families []*dto.MetricFamily, now time.Time) proto.Message {
-	var out []*metricspb.Metric
-	for _, f := range families {
-		var points []*metricspb.NumberDataPoint
-		for _, m := range f.Metric {
-			value, ok := valueOf(f.GetType(), m)
-			if !ok {
-				continue
-			}
-			p := &metricspb.NumberDataPoint{
-				TimeUnixNano: uint64(now.UnixNano()), Value: &metricspb.NumberDataPoint_AsDouble{AsDouble: value},
-			}
-			for _, l := range m.Label {
-				p.Attributes = append(p.Attributes, text(l.GetName(), l.GetValue()))
-			}
-			points = append(points, p)
-		}
-		if len(points) == 0 {
-			continue
-		}
-		metric := &metricspb.Metric{Name: f.GetName(), Description: f.GetHelp()}
-		if f.GetType() == dto.MetricType_COUNTER {
-			// A collector that makes Prometheus metrics of it adds the ending again.
-			metric.Name = strings.TrimSuffix(f.GetName(), "_total")
-			for _, p := range points {
-				p.StartTimeUnixNano = uint64(e.started.UnixNano())
-			}
-			metric.Data = &metricspb.Metric_Sum{Sum: &metricspb.Sum{
-				DataPoints: points, IsMonotonic: true,
-				AggregationTemporality: metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE,
-			}}
-		} else {
-			metric.Data = &metricspb.Metric_Gauge{Gauge: &metricspb.Gauge{DataPoints: points}}
-		}
-		out = append(out, metric)
-	}
-	// On the wire this is an ExportMetricsServiceRequest.
-	return &metricspb.MetricsData{ResourceMetrics: []*metricspb.ResourceMetrics{{
-		Resource: e.resource, ScopeMetrics: []*metricspb.ScopeMetrics{{Scope: scope(), Metrics: out}},
-	}}}
-}
-
-// valueOf is the value of a counter or gauge; the service has no others.
-func valueOf(kind dto.MetricType, m *dto.Metric) (float64, bool) {
-	switch kind {
-	case dto.MetricType_COUNTER:
-		return m.GetCounter().GetValue(), true
-	case dto.MetricType_GAUGE:
-		return m.GetGauge().GetValue(), true
-	}
-	return 0, false
 }
