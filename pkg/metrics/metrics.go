@@ -73,7 +73,9 @@ func New(version string) *Metrics {
 	build.Set(1)
 	m.registry.MustRegister(m.findings, m.incidents, m.ended, m.overflow, m.rewritten, m.corrupt, m.dstFailed,
 		build, m.open, m.state, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: liveHeap})))
+		// Two dozen go_memstats would be a third of all that a fleet sends.
+		collectors.NewGoCollector(collectors.WithGoCollectorMemStatsMetricsDisabled(),
+			collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: liveHeap})))
 	return m
 }
 
