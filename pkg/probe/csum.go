@@ -79,18 +79,18 @@ func (o *object) rest() error {
 
 // waitForPrograms returns when all programs have ended that are at work now. That is what
 // the kernel does when a map in a map is changed (since 4.20, 1ae80cf31938).
-func waitForPrograms() error {
+func waitForPrograms() (err error) {
 	inner := &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1}
 	in, err := ebpf.NewMap(inner)
 	if err != nil {
 		return fmt.Errorf("waiting for programs to end: %w", err)
 	}
-	defer in.Close()
+	defer func() { err = errors.Join(err, in.Close()) }()
 	out, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: inner})
 	if err != nil {
 		return fmt.Errorf("waiting for programs to end: %w", err)
 	}
-	defer out.Close()
+	defer func() { err = errors.Join(err, out.Close()) }()
 	if err := out.Put(uint32(0), in); err != nil {
 		return fmt.Errorf("waiting for programs to end: %w", err)
 	}
