@@ -8,7 +8,7 @@ NEED    := test/lab/need.sh
 GOTEST  := $(GO) run ./test/gotest
 
 # What each target wants of Debian; need.sh installs what is missing, and says so.
-LAB_PACKAGES      := qemu-system-x86 gcc make libc6-dev e2fsprogs xz-utils kmod binutils
+LAB_PACKAGES      := gcc make libc6-dev e2fsprogs xz-utils kmod binutils
 GENERATE_PACKAGES := clang-19 llvm-19 libbpf-dev libc6-dev binutils
 
 .PHONY: all

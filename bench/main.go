@@ -114,12 +114,12 @@ func (o options) plan(ctx context.Context, cache lab.Cache, dir string) (plan, e
 	if len(p.workloads) == 0 {
 		return p, fmt.Errorf("no workload is called %q", o.workloads)
 	}
-	peers := o.peers && !o.short
+	withPeers := o.peers && !o.short
 	p.variants = slices.DeleteFunc(p.variants, func(v variant) bool {
-		return v.peer && !peers || o.short && !slices.Contains(shortVariants, v.name)
+		return v.peer && !withPeers || o.short && !slices.Contains(shortVariants, v.name)
 	})
-	if peers {
-		from, err := fetchPeers(ctx, cache)
+	if withPeers {
+		from, err := peers().Fetch(ctx, cache)
 		if err != nil {
 			return p, err
 		}

@@ -3,31 +3,21 @@
 package main
 
 import (
-	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"github.com/netns-trace/netns-trace/test/lab"
 )
 
 // Other tools that can do a detector's job, as Debian has them. They need a newer C
-// library than the guest has, so they bring their own and its loader.
-const (
-	peersSuite  = "trixie"
-	peersLoader = "ld-linux-x86-64.so.2"
-	libDir      = "usr/lib/x86_64-linux-gnu"
-)
-
-var (
-	peersPackages = []string{"bpftrace", "linux-perf"}
-	peersPrograms = []string{"bpftrace", "perf"}
-)
+// library than the guest has.
+func peers() lab.Portable {
+	return lab.Portable{
+		Name:     "peers",
+		Suite:    "trixie",
+		Packages: []string{"bpftrace", "linux-perf"},
+		Programs: []string{"bpftrace", "perf"},
+	}
+}
 
 // Three ways to do the csum detector's job. Per packet, the first two count by device
 // and transition, which is what a user of bpftrace needs to see any; the third like
@@ -63,7 +53,7 @@ rawtracepoint:task_newtask {
 
 // peer is a command line with a program of the peers.
 func peer(program string, args ...string) []string {
-	return append([]string{peersDir + "/lib/" + peersLoader, "--library-path", peersDir + "/lib", peersDir + "/bin/" + program}, args...)
+	return lab.PortableCommand(peersDir, program, args...)
 }
 
 func bpftrace(name, program string, on ...string) variant {
@@ -81,83 +71,3 @@ trap : INT
 rm -f /run/bench-perf.data
 echo -:netns_trace_bench/perf >>/sys/kernel/tracing/kprobe_events
 `
-
-// fetchPeers returns a directory with bin/ and lib/: the programs, and all the
-// libraries that they load.
-func fetchPeers(ctx context.Context, cache lab.Cache) (dir string, err error) {
-	sum := sha256.Sum256([]byte(fmt.Sprint("1", peersSuite, peersPackages, peersPrograms)))
-	dir = filepath.Join(cache.Dir, "programs", "peers-"+hex.EncodeToString(sum[:6]))
-	err = cache.Publish(ctx, dir, func(tmp string) error {
-		if cache.Progress != nil {
-			fmt.Fprintf(cache.Progress, "fetching %s from %s\n", strings.Join(peersPackages, ", "), peersSuite)
-		}
-		apt, err := lab.OpenApt(ctx, cache.Dir, peersSuite)
-		if err != nil {
-			return err
-		}
-		debs, err := apt.DownloadWithDepends(ctx, peersPackages...)
-		if err != nil {
-			return err
-		}
-		root, err := os.MkdirTemp(cache.Dir, ".peers-*")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(root)
-		if err := apt.Unpack(ctx, debs, root); err != nil {
-			return err
-		}
-		return layOutPeers(ctx, root, tmp)
-	})
-	if err != nil {
-		return "", fmt.Errorf("fetching what netns-trace is compared with: %w", err)
-	}
-	return dir, nil
-}
-
-// layOutPeers copies the programs of an unpacked tree, and their libraries, to dir.
-func layOutPeers(ctx context.Context, root, dir string) error {
-	loader := filepath.Join(root, libDir, peersLoader)
-	files := map[string]string{filepath.Join("lib", peersLoader): loader}
-	for _, name := range peersPrograms {
-		program := filepath.Join(root, "usr/bin", name)
-		files[filepath.Join("bin", name)] = program
-		// The loader itself says what it would load, a line each: NAME => PATH (ADDRESS).
-		out, err := exec.CommandContext(ctx, loader, "--library-path", filepath.Join(root, libDir), "--list", program).Output()
-		if err != nil {
-			return fmt.Errorf("listing the libraries of %s: %w", name, err)
-		}
-		for line := range strings.Lines(string(out)) {
-			if library, path, ok := strings.Cut(line, " => "); ok {
-				path, _, _ = strings.Cut(path, " (")
-				files[filepath.Join("lib", strings.TrimSpace(library))] = strings.TrimSpace(path)
-			}
-		}
-	}
-	for name, from := range files {
-		if err := copyProgram(filepath.Join(dir, name), from); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func copyProgram(to, from string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		out.Close()
-		return fmt.Errorf("copying %s: %w", from, err)
-	}
-	return out.Close()
-}

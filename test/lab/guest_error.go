@@ -25,6 +25,3 @@ func (e *GuestError) Error() string {
 
 // ErrClosed says that the virtual machine was closed before.
 var ErrClosed = errors.New("the virtual machine is closed")
-
-// ErrNoQEMU says that the emulator is missing, and how to get it.
-var ErrNoQEMU = errors.New("qemu-system-x86 is not installed: apt-get install qemu-system-x86")

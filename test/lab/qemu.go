@@ -5,10 +5,10 @@ package lab
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -18,8 +18,6 @@ import (
 
 	"github.com/netns-trace/netns-trace/test/lab/agent"
 )
-
-const qemuProgram = "qemu-system-x86_64"
 
 // qemuArgs is the machine. Hardware virtualisation is not used even where there is
 // /dev/kvm: on some hosts guests hang with it, and results must not depend on it.
@@ -41,7 +39,7 @@ func qemuArgs(c Config, initrd string) []string {
 		args = append(args, "-accel", "tcg", "-icount", "shift=0,sleep=off", "-cpu", "max,rdrand=off,rdseed=off",
 			"-smp", "1", "-seed", "1", "-rtc", "base=2026-01-01T00:00:00,clock=vm")
 	} else {
-		args = append(args, "-accel", "tcg,thread="+threads(c), "-cpu", "max", "-smp", strconv.Itoa(c.CPUs),
+		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", strconv.Itoa(c.CPUs),
 			// An Ethernet device, on a hub that nothing else is on: nothing leaves the guest.
 			"-netdev", "hubport,id=nic,hubid=0", "-device", "virtio-net-pci,netdev=nic,romfile=")
 	}
@@ -54,13 +52,6 @@ func qemuArgs(c Config, initrd string) []string {
 			"-device", "virtio-blk-pci,drive=root")
 	}
 	return args
-}
-
-func threads(c Config) string {
-	if c.OneThread {
-		return "single"
-	}
-	return "multi"
 }
 
 func kernelCommandLine(c Config) string {
@@ -87,9 +78,9 @@ type qemu struct {
 
 // startQEMU starts the emulator, which is killed when ctx ends or this process dies.
 func startQEMU(ctx context.Context, c Config, initrd string) (*qemu, error) {
-	program, err := exec.LookPath(qemuProgram)
+	dir, err := FetchEmulator(ctx, c.Cache)
 	if err != nil {
-		return nil, ErrNoQEMU
+		return nil, err
 	}
 	console, consoleEnd, err := socketPair("console")
 	if err != nil {
@@ -102,7 +93,8 @@ func startQEMU(ctx context.Context, c Config, initrd string) (*qemu, error) {
 		return nil, err
 	}
 	defer lineEnd.Close()
-	cmd := exec.CommandContext(ctx, program, qemuArgs(c, initrd)...)
+	argv := PortableCommand(dir, qemuProgram, append([]string{"-L", filepath.Join(dir, "share")}, qemuArgs(c, initrd)...)...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.ExtraFiles = []*os.File{consoleEnd, lineEnd}
 	q := &qemu{console: console, agent: line, ended: make(chan struct{})}
 	if c.Dumps {
@@ -178,12 +170,4 @@ func (b *boundedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
-}
-
-// checkQEMU tells early and clearly that the emulator is missing.
-func checkQEMU() error {
-	if _, err := exec.LookPath(qemuProgram); errors.Is(err, exec.ErrNotFound) {
-		return ErrNoQEMU
-	}
-	return nil
 }

@@ -42,12 +42,6 @@ type Config struct {
 	// Icount makes time a count of executed instructions, with one processor, for
 	// measuring. See [qemuArgs].
 	Icount bool
-	// OneThread has the emulator run all processors in turn, in one thread. QEMU before
-	// 8.1 may go on executing what was there before code was patched, if another
-	// processor translated it at that moment: the kernel then meets a breakpoint that
-	// it took away, and dies (Oops: int3). Seldom, but long runs with static branches
-	// that are switched to and fro, as a budget does each time it measures, meet it.
-	OneThread bool
 	// Dumps has [VM.Dump] work.
 	Dumps bool
 	// ConsoleLog is a file that gets everything the kernel prints; may be empty.
@@ -95,24 +89,9 @@ type VM struct {
 
 // Boot starts a virtual machine and waits until it takes commands. The machine is
 // killed when ctx ends, when Close is called, and when this process dies. A guest
-// that dies or hangs gives a [*GuestError]; one that does so before it takes commands
-// is started once more.
+// that dies or hangs gives a [*GuestError].
 func Boot(ctx context.Context, config Config) (*VM, error) {
 	config = config.withDefaults()
-	if err := checkQEMU(); err != nil {
-		return nil, err
-	}
-	vm, err := bootOnce(ctx, config)
-	// Emulated processors that patch code under each other's feet sometimes oops with
-	// "int3" while the kernel starts. Nothing of ours runs by then.
-	if guest, ok := errors.AsType[*GuestError](err); ok && ctx.Err() == nil {
-		config.Cache.progressf("kernel %s: died while starting, trying once more: %s", config.Kernel, guest.Reason)
-		vm, err = bootOnce(ctx, config)
-	}
-	return vm, err
-}
-
-func bootOnce(ctx context.Context, config Config) (*VM, error) {
 	dir, err := os.MkdirTemp("", "netns-trace-lab-*")
 	if err != nil {
 		return nil, fmt.Errorf("booting kernel %s: %w", config.Kernel, err)

@@ -42,6 +42,7 @@ func TestKernels(t *testing.T) {
 			t.Run("signals", func(t *testing.T) { signalsArrive(t, vm) })
 			t.Run("limits", func(t *testing.T) { contextAndTimeoutKill(t, vm) })
 			t.Run("many", func(t *testing.T) { manyAtOnce(t, vm) })
+			t.Run("patched code", func(t *testing.T) { patchedCodeIsExecuted(t, vm) })
 			// The last: it does not survive.
 			t.Run("panic", func(t *testing.T) { panicIsAGuestError(t, vm) })
 		})
@@ -123,6 +124,27 @@ func kernelLoadsModulesItself(t *testing.T, vm *VM) {
 	mustRun(t, vm, "insmod", file)
 	if _, errs, exit := runIn(t, vm, "modprobe nonsense"); exit != 1 || !strings.Contains(errs, "nonsense: no such module") {
 		t.Errorf("modprobe nonsense: exit code %d, %q", exit, errs)
+	}
+}
+
+// patchedCodeIsExecuted switches static branches to and fro beside programs that come
+// through them. An emulator with stale code has the kernel die within a second or two.
+func patchedCodeIsExecuted(t *testing.T, vm *VM) {
+	out, errs, exit := runIn(t, vm, `
+		(while :; do cat /proc/self/stat /proc/net/dev >/dev/null; done) & first=$!
+		(while :; do ls /proc >/dev/null; done) & second=$!
+		now() { cut -d. -f1 /proc/uptime; }
+		end=$(($(now) + 5))
+		while [ $(now) -lt $end ]; do
+			for i in 1 2 3 4 5 6 7 8 9 10; do
+				for name in sched_schedstats bpf_stats_enabled; do
+					echo 1 >/proc/sys/kernel/$name && echo 0 >/proc/sys/kernel/$name || exit
+				done
+			done
+		done
+		kill $first $second && echo alive`)
+	if out != "alive\n" || exit != 0 {
+		t.Errorf("exit code %d, %q, %s", exit, out, errs)
 	}
 }
 

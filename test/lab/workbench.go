@@ -14,8 +14,6 @@ type Workbench struct {
 	Root   string
 	Cache  Cache
 	Kernel Kernel
-	// OneThread is [Config.OneThread].
-	OneThread bool
 }
 
 // OpenWorkbench fetches a kernel of the matrix, Debian's small one, unless the cache has
@@ -49,5 +47,5 @@ func (w Workbench) Files(ctx context.Context, wanted func(guestPath string) bool
 
 // Boot starts the kernel with these files; the caller closes it.
 func (w Workbench) Boot(ctx context.Context, files map[string]string) (*VM, error) {
-	return Boot(ctx, Config{Cache: w.Cache, Kernel: w.Kernel, Files: files, OneThread: w.OneThread})
+	return Boot(ctx, Config{Cache: w.Cache, Kernel: w.Kernel, Files: files})
 }

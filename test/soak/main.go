@@ -47,7 +47,6 @@ func run(ctx context.Context, name string, lasts time.Duration, flooding bool, o
 	if err != nil {
 		return err
 	}
-	bench.OneThread = !flooding // half an hour is long enough to meet what it is for
 	settings := soakSettings
 	if flooding {
 		settings = noLimit

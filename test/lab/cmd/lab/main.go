@@ -67,7 +67,7 @@ func dispatch(ctx context.Context, in *interrupts, args []string) (code int, err
 	}
 }
 
-// kernels fetches the matrix and lists it.
+// kernels fetches the matrix, and what boots it, and lists it.
 func kernels(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("lab kernels", flag.ContinueOnError)
 	refresh := flags.Bool("refresh", false, "ask the package archives for newer builds now")
@@ -83,6 +83,9 @@ func kernels(ctx context.Context, args []string) error {
 	flavours := []string{lab.FlavourCloud}
 	if *plain {
 		flavours = append(flavours, lab.FlavourPlain)
+	}
+	if _, err := lab.FetchEmulator(ctx, cache); err != nil {
+		return err
 	}
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tRELEASE\tVERSION\tSUITE\tMIB")
