@@ -48,6 +48,7 @@ type machine struct {
 	info    map[string]string
 	symbols []testSymbol
 	leftOut uint64 // physical address of a page that was not saved; 0: none
+	is      elf.Machine
 }
 
 type testSymbol struct {
@@ -92,7 +93,7 @@ func testTypes() (image, module []byte) {
 
 // newMachine has a kernel with a module llc2, which has its types.
 func newMachine() *machine {
-	m := &machine{memory: make([]byte, memorySize)}
+	m := &machine{memory: make([]byte, memorySize), is: elf.EM_X86_64}
 	types, moduleTypes := testTypes()
 	copy(m.memory[physBTF:], types)
 	copy(m.memory[physModuleBTF:], moduleTypes)
@@ -229,7 +230,7 @@ func (m *machine) file(note []byte) []byte {
 	b := make([]byte, header+3*program)
 	copy(b, elf.ELFMAG+"\x02\x01")
 	le.PutUint16(b[16:], uint16(elf.ET_CORE))
-	le.PutUint16(b[18:], uint16(elf.EM_X86_64))
+	le.PutUint16(b[18:], uint16(m.is))
 	le.PutUint64(b[32:], header)
 	le.PutUint16(b[54:], program)
 	le.PutUint16(b[56:], 3)

@@ -5,6 +5,7 @@ package crash
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -34,6 +35,18 @@ func TestOpen(t *testing.T) {
 			}
 		})
 	}
+}
+
+// QEMU 10.0 calls the machine "Unknown" in dumps of the compressed format.
+func TestMachineThatIsNotNamed(t *testing.T) {
+	m := newMachine()
+	m.tell(fromBase)
+	m.is = elf.EM_NONE
+	k, err := Open(t.Context(), m.dump(t), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantKernel(t, k)
 }
 
 // wantKernel checks what every machine of these tests has.
@@ -144,6 +157,7 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 	}{
 		"no page tables":  {func(m *machine) { delete(m.info, "SYMBOL(swapper_pg_dir)") }, ErrNotUnderstood},
 		"no phys_base":    {func(m *machine) { delete(m.info, "NUMBER(phys_base)") }, ErrNotUnderstood},
+		"another machine": {func(m *machine) { m.is = elf.EM_AARCH64 }, ErrNotUnderstood},
 		"another release": {func(m *machine) { m.info["OSRELEASE"] = "6.12.2-test" }, ErrOtherKernel},
 		"symbols elsewhere": {func(m *machine) {
 			m.info["SYMBOL(_stext)"], m.info["SYMBOL(init_uts_ns)"] = "1", "2"
