@@ -14,6 +14,7 @@
 #define MAX_TRACES 65536
 #define MAX_CALLERS 16384
 #define CALLER_DEPTH 8
+#define E2BIG 7 /* of asm-generic/errno-base.h: what a hash table that is full says */
 
 struct trace_key {
 	__u64 generation;
@@ -114,6 +115,7 @@ static __always_inline void keep_trace(void *ctx, __u64 generation, struct site 
 	struct trace_key key = { .generation = generation, .site = site->id, .stack = trace_of(ctx, site) };
 	struct trace *t;
 	__u64 now;
+	long err;
 
 	if (key.stack == NO_STACK && !(site->flags & SITE_GETTER) && before)
 		return;
@@ -130,7 +132,8 @@ static __always_inline void keep_trace(void *ctx, __u64 generation, struct site 
 
 	read_current(&new.first_thread);
 	new.last_thread = new.first_thread;
-	if (bpf_map_update_elem(&ref_traces, &key, &new, BPF_NOEXIST) == 0) {
+	err = bpf_map_update_elem(&ref_traces, &key, &new, BPF_NOEXIST);
+	if (err == 0) {
 		count_trace();
 		return;
 	}
@@ -138,7 +141,7 @@ static __always_inline void keep_trace(void *ctx, __u64 generation, struct site 
 	if (t)
 		__sync_fetch_and_add(&t->count, 1);
 	else
-		count_loss(LOSS_TRACES_FULL);
+		count_loss(err == -E2BIG ? LOSS_TRACES_FULL : LOSS_TRACES_BUSY);
 }
 
 #endif

@@ -24,6 +24,7 @@ enum loss {
 	LOSS_DEVICES_FULL,   /* more devices than the ledger of references has room for */
 	LOSS_TRACES_FULL,    /* more call traces of references than the map holds; they are still counted */
 	LOSS_SITE_UNKNOWN,   /* a hit at an address that is no site, or no longer */
+	LOSS_TRACES_BUSY,    /* the kernel would not add a call trace just then; it is still counted */
 	LOSS_CAUSES,
 	LOSS_ROOM = 32, /* for each CPU in the map `losses` */
 };

@@ -40,14 +40,14 @@ func (s *Session) SweepLedger() error {
 		return nil
 	}
 	began := time.Now()
-	if err := l.sweep(s.kernel.Symbols(), int(used)); err != nil {
+	if err := l.sweep(s.kernel.Symbols()); err != nil {
 		return fmt.Errorf("dropping call traces that tell nothing: %w", err)
 	}
 	l.swept, l.sweeping = time.Now(), time.Since(began)
 	return nil
 }
 
-func (l *ledger) sweep(symbols *kernel.Symbols, used int) error {
+func (l *ledger) sweep(symbols *kernel.Symbols) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// The families that have something left, by device. Devices are gone through twice,
@@ -82,15 +82,18 @@ func (l *ledger) sweep(symbols *kernel.Symbols, used int) error {
 	if err != nil {
 		return err
 	}
-	return l.drop(symbols, used, func(key traceKey, family string, v *traceValue) bool {
+	return l.drop(symbols, func(key traceKey, family string, v *traceValue) bool {
 		open, alive := left[key.Generation]
 		return !alive || !slices.Contains(open, family) && v.Last+restingTraces < uint64(now())
 	})
 }
 
-// drop removes the call traces of which tells says so, of as many as are expected.
-func (l *ledger) drop(symbols *kernel.Symbols, expected int, tells func(traceKey, string, *traceValue) bool) error {
-	dead := make([]traceKey, 0, expected)
+// drop removes the call traces of which tells says so. It goes on reading while it
+// removes, since all that are dead would be half a megabyte: the kernel then passes over
+// some of the hash bucket that it is in, which are left for the next sweep.
+func (l *ledger) drop(symbols *kernel.Symbols, tells func(traceKey, string, *traceValue) bool) error {
+	room := int(l.object.maps[ledgerMapRefDead].MaxEntries())
+	dead := make([]traceKey, 0, room)
 	kept := uint64(0)
 	stacks := make(knownStacks)
 	err := l.eachTrace(func(key traceKey, v *traceValue) error {
@@ -98,21 +101,23 @@ func (l *ledger) drop(symbols *kernel.Symbols, expected int, tells func(traceKey
 		if err != nil {
 			return err
 		}
-		if tells(key, family, v) {
-			dead = append(dead, key)
-		} else {
+		if !tells(key, family, v) {
 			kept++
+			return nil
 		}
-		return nil
+		dead = append(dead, key)
+		if len(dead) < room {
+			return nil
+		}
+		err = l.delete(dead)
+		dead = dead[:0]
+		return err
 	})
+	if err == nil && len(dead) > 0 {
+		err = l.delete(dead)
+	}
 	if err != nil {
 		return err
-	}
-	room := int(l.object.maps[ledgerMapRefDead].MaxEntries())
-	for chunk := range slices.Chunk(dead, room) {
-		if err := l.delete(chunk); err != nil {
-			return err
-		}
 	}
 	// What came meanwhile is left out, which delays the next sweep a little.
 	return writeMapped(l.object.maps[ledgerMapRefState], stateTraces, kept)

@@ -39,6 +39,7 @@ var lossCauses = []lossCause{
 	{"devices_full", false},
 	{"traces_full", true},
 	{"site_unknown", false},
+	{"traces_busy", true},
 }
 
 // Missed is the cause of hits at which the kernel did not run the program, because one
