@@ -97,6 +97,22 @@ func (n *Namer) Process(pid int) (Process, error) {
 	return process, nil
 }
 
+// ProcessNetns is NetnsInode and Threads of Process, out of two files of /proc, for who
+// asks often. The error is ErrNoProcess or what the kernel answered.
+func (n *Namer) ProcessNetns(pid int) (inode uint32, threads int, err error) {
+	dir, err := openProcess(n.proc, pid)
+	if err != nil {
+		return 0, 0, fmt.Errorf("process %d: %w", pid, err)
+	}
+	defer dir.close()
+	stat, err := dir.stat()
+	if err != nil {
+		return 0, 0, fmt.Errorf("process %d: %w", pid, err)
+	}
+	inode, _ = dir.netns()
+	return inode, stat.threads, nil
+}
+
 // processDir is an open /proc/PID. It stays that thread's: once the thread is
 // gone everything in it fails, even if its ID was given to another. It holds
 // no reference on the thread's namespaces.

@@ -68,6 +68,15 @@ func TestProcess(t *testing.T) {
 	}
 }
 
+func TestProcessNetns(t *testing.T) {
+	h := newHost(t)
+	h.process(process{pid: 10, comm: "daemon", netns: hostNetns, threads: 2})
+	inode, threads, err := h.namer().ProcessNetns(10)
+	if inode != hostNetns || threads != 2 || err != nil {
+		t.Errorf("it is in %d and has %d threads, %v; want %d, 2", inode, threads, err, hostNetns)
+	}
+}
+
 func TestProcessErrors(t *testing.T) {
 	h := newHost(t)
 	h.process(process{pid: 10, comm: "daemon", netns: hostNetns})
@@ -79,6 +88,9 @@ func TestProcessErrors(t *testing.T) {
 	for _, pid := range []int{999, 0, -1} {
 		if _, err := n.Process(pid); !errors.Is(err, ErrNoProcess) {
 			t.Errorf("Process(%d): %v, want ErrNoProcess", pid, err)
+		}
+		if _, _, err := n.ProcessNetns(pid); !errors.Is(err, ErrNoProcess) {
+			t.Errorf("ProcessNetns(%d): %v, want ErrNoProcess", pid, err)
 		}
 	}
 	_, err := n.Process(11)

@@ -98,6 +98,6 @@ func (l *Live) lookAtDoubts() error {
 }
 
 func (l *Live) leader(tgid uint32) (inode uint32, threads int, ok bool) {
-	p, err := l.namer.identity.Process(int(tgid))
-	return p.NetnsInode, p.Threads, err == nil
+	inode, threads, err := l.namer.identity.ProcessNetns(int(tgid))
+	return inode, threads, err == nil
 }
