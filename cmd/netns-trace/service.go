@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -150,10 +151,17 @@ func inContainer() bool {
 	return err != nil || !os.SameFile(own, init)
 }
 
+// profileEvery is of how many bytes one allocation is in the profile, once somebody may
+// ask for it: Go's own choice.
+const profileEvery = 512 << 10
+
 func (s *service) serve() (err error) {
 	o := s.options
 	if o.listen == "" {
 		return nil
+	}
+	if o.pprof {
+		runtime.MemProfileRate = profileEvery
 	}
 	s.server, err = s.metrics.Serve(metrics.ServerOptions{
 		Listen: o.listen, TokenFile: o.tokenFile, CertFile: o.tlsCert, KeyFile: o.tlsKey, PProf: o.pprof,
