@@ -22,9 +22,15 @@ type Namer struct {
 
 	told    map[uint32]record.NetnsName // last told of each namespace, by inode
 	process map[uint32]record.ProcessName
-	counted map[record.NetnsID]int // how often asked for the sake of a counter
+	counted map[uint32]counted // by inode, which the next namespace gets again
 	named   namedStacks
 	asked   askedProcesses
+}
+
+// counted is how often the name of a namespace was asked for, for the sake of a counter.
+type counted struct {
+	netns record.NetnsID
+	asked int
 }
 
 // toldMax bounds what is remembered of what was told; beyond it names are told
@@ -37,7 +43,7 @@ func NewNamer(id *identity.Namer, symbols func() *kernel.Symbols, users *usersta
 	return &Namer{
 		identity: id, symbols: symbols, users: users, rawAddrs: rawAddrs,
 		told: make(map[uint32]record.NetnsName), process: make(map[uint32]record.ProcessName),
-		counted: make(map[record.NetnsID]int), named: newNamedStacks(), asked: make(askedProcesses),
+		counted: make(map[uint32]counted), named: newNamedStacks(), asked: make(askedProcesses),
 	}
 }
 
@@ -108,13 +114,18 @@ func (n *Namer) Names(rec record.Record) []record.Record {
 func (n *Namer) dstCounter(r *record.DstCounter) []record.Record {
 	const enough = 4
 	full := r.HasGC && 2*r.Entries >= int64(r.Threshold)
-	if n.counted[r.Ops.Netns] >= enough && !full {
+	before := n.counted[r.Ops.Netns.Inode]
+	if !before.netns.Same(r.Ops.Netns) {
+		before = counted{netns: r.Ops.Netns}
+	}
+	if before.asked >= enough && !full {
 		return nil
 	}
 	if len(n.counted) >= toldMax {
 		clear(n.counted)
 	}
-	n.counted[r.Ops.Netns]++
+	before.asked++
+	n.counted[r.Ops.Netns.Inode] = before
 	return n.netns(r.Ops.Netns)
 }
 
@@ -153,6 +164,7 @@ func (n *Namer) netns(id record.NetnsID, hints ...int) []record.Record {
 // born forgets what an earlier namespace of that number was called.
 func (n *Namer) born(r *record.NetnsBirth) {
 	delete(n.told, r.Netns.Inode)
+	delete(n.counted, r.Netns.Inode)
 	n.identity.Born(r.Netns.Inode)
 }
 
