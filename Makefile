@@ -48,10 +48,11 @@ test-unit: ## unit tests with the race detector; boots nothing
 	@$(NEED) gcc libc6-dev
 	$(GOTEST) -race -short ./...
 
+# A guest waits for a third of its time: one more than there are processors.
 .PHONY: test-kernels
 test-kernels: ## the lab's own tests, crash dumps and the scenarios, on all kernels
 	@$(NEED) $(LAB_PACKAGES)
-	$(GOTEST) -each -timeout 80m -p 1 ./test/lab ./test/crashdump ./test/scenarios
+	$(GOTEST) -each -timeout 80m -p 1 -parallel $$(($$(nproc) + 1)) ./test/lab ./test/crashdump ./test/scenarios
 
 .PHONY: test-readers
 test-readers: ## what is exported, the HTML page, the metrics and the DaemonSet, read by what they are for
