@@ -133,6 +133,12 @@ static __always_inline void keep_trace(void *ctx, __u64 generation, struct site 
 	read_current(&new.first_thread);
 	new.last_thread = new.first_thread;
 	err = bpf_map_update_elem(&ref_traces, &key, &new, BPF_NOEXIST);
+	/*
+	 * A breakpoint counts as an NMI: the lists of free entries are only tried then,
+	 * and the table is called full when another CPU is at them.
+	 */
+	if (err == -E2BIG)
+		err = bpf_map_update_elem(&ref_traces, &key, &new, BPF_NOEXIST);
 	if (err == 0) {
 		count_trace();
 		return;

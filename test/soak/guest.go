@@ -191,6 +191,20 @@ func (g *guest) scrape(ctx context.Context) (metrics, error) {
 	return parseMetrics(text)
 }
 
+// resident is how many bytes the service has in memory, page by page. What /proc/PID/stat
+// and so the metric say is a counter that may be off by some dozens of pages for each CPU.
+func (g *guest) resident(ctx context.Context) (float64, error) {
+	text, err := g.run(ctx, "sh", "-c", `awk '/^Rss:/ { print $2 }' /proc/$(pidof netns-trace | cut -d' ' -f1)/smaps_rollup`)
+	if err != nil {
+		return 0, err
+	}
+	kib, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	if err != nil {
+		return 0, fmt.Errorf("reading the service's resident memory: %w", err)
+	}
+	return kib * 1024, nil
+}
+
 // waitFor waits until the metrics are so.
 func (g *guest) waitFor(ctx context.Context, limit time.Duration, so func(metrics) bool) error {
 	ctx, stop := context.WithTimeoutCause(ctx, limit, errors.New("the service does not come to it"))

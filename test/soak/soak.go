@@ -19,7 +19,7 @@ const (
 	// settling is left out of the slope: caches fill, and the heap finds its size.
 	settling = 5 * time.Minute
 	// slopeLimit is how much the process may grow, in bytes an hour.
-	slopeLimit = 1 << 20
+	slopeLimit = 1e6
 )
 
 // sample is the service at one time.
@@ -42,7 +42,11 @@ func soak(ctx context.Context, g *guest, lasts time.Duration) error {
 		if err != nil {
 			return err
 		}
-		s := sample{time.Since(began), m["process_resident_memory_bytes"], m["go_gc_heap_live_bytes"], m}
+		process, err := g.resident(ctx)
+		if err != nil {
+			return err
+		}
+		s := sample{time.Since(began), process, m["go_gc_heap_live_bytes"], m}
 		all = append(all, s)
 		fmt.Printf("%4.0f s  resident %.1f MiB, live %.1f MiB, cpu %.1f %%, records %.0f, lost %.0f, findings %.0f\n", s.at.Seconds(), s.process/(1<<20), s.live/(1<<20),
 			100*m["netns_trace_cpu_ratio"], m["netns_trace_records_total"], m.sum("netns_trace_lost_total"), m.sum("netns_trace_findings_total"))
