@@ -182,3 +182,25 @@ func (a *Apt) Unpack(ctx context.Context, debs []string, dir string) error {
 	}
 	return nil
 }
+
+// unpacked fetches packages of a suite with everything that they depend on, and has use
+// take what it needs of the tree that they are unpacked to, which is then removed.
+func (c Cache) unpacked(ctx context.Context, suite string, pkgs []string, use func(root string) error) error {
+	apt, err := OpenApt(ctx, c.Dir, suite)
+	if err != nil {
+		return err
+	}
+	debs, err := apt.DownloadWithDepends(ctx, pkgs...)
+	if err != nil {
+		return err
+	}
+	root, err := os.MkdirTemp(c.Dir, ".unpacked-*")
+	if err != nil {
+		return fmt.Errorf("unpacking: %w", err)
+	}
+	defer os.RemoveAll(root)
+	if err := apt.Unpack(ctx, debs, root); err != nil {
+		return err
+	}
+	return use(root)
+}

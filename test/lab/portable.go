@@ -50,23 +50,7 @@ func (p Portable) Fetch(ctx context.Context, cache Cache) (dir string, err error
 	dir = filepath.Join(cache.Dir, "programs", p.Name+"-"+hex.EncodeToString(sum[:6]))
 	err = cache.Publish(ctx, dir, func(tmp string) error {
 		cache.progressf("%s: fetching %s from %s", p.Name, strings.Join(p.Packages, ", "), p.Suite)
-		apt, err := OpenApt(ctx, cache.Dir, p.Suite)
-		if err != nil {
-			return err
-		}
-		debs, err := apt.DownloadWithDepends(ctx, p.Packages...)
-		if err != nil {
-			return err
-		}
-		root, err := os.MkdirTemp(cache.Dir, ".portable-*")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(root)
-		if err := apt.Unpack(ctx, debs, root); err != nil {
-			return err
-		}
-		return p.layOut(ctx, root, tmp)
+		return cache.unpacked(ctx, p.Suite, p.Packages, func(root string) error { return p.layOut(ctx, root, tmp) })
 	})
 	if err != nil {
 		return "", fmt.Errorf("fetching %s: %w", p.Name, err)

@@ -67,23 +67,7 @@ func FetchUserland(ctx context.Context, cache Cache) (dir string, err error) {
 	dir = filepath.Join(cache.Dir, "userland", hex.EncodeToString(sum[:8]))
 	err = cache.Publish(ctx, dir, func(tmp string) error {
 		cache.progressf("userland: fetching %s from %s", strings.Join(userlandPackages, ", "), userlandSuite)
-		apt, err := OpenApt(ctx, cache.Dir, userlandSuite)
-		if err != nil {
-			return err
-		}
-		debs, err := apt.DownloadWithDepends(ctx, userlandPackages...)
-		if err != nil {
-			return err
-		}
-		unpacked, err := os.MkdirTemp(cache.Dir, ".userland-*")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(unpacked)
-		if err := apt.Unpack(ctx, debs, unpacked); err != nil {
-			return err
-		}
-		return layOutUserland(ctx, unpacked, tmp)
+		return cache.unpacked(ctx, userlandSuite, userlandPackages, func(root string) error { return layOutUserland(ctx, root, tmp) })
 	})
 	if err != nil {
 		return "", fmt.Errorf("making the guest's userland: %w", err)
